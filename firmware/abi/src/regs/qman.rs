@@ -1,0 +1,189 @@
+//! QMAN block (`qman.md` 2). Offsets relative to the block unless named `base`.
+
+/// Kind of engine behind a QMAN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// DMA core.
+    Dma,
+    /// Tensor processing core.
+    Tpc,
+    /// Matrix engine.
+    Mme,
+}
+
+/// CFG offset of QMAN `index`: 0..=7 DMA, 8..=15 TPC, 16 MME0, 17 MME2.
+#[must_use]
+pub const fn base(index: usize) -> u32 {
+    match index {
+        0..=7 => 0x50_8000 + 0x2_0000 * index as u32,
+        8..=15 => 0xE0_8000 + 0x4_0000 * (index as u32 - 8),
+        16 => 0x06_8000,
+        _ => 0x16_8000,
+    }
+}
+
+/// CFG offset of the engine block at window offset 0 of QMAN `index`.
+#[must_use]
+pub const fn engine_base(index: usize) -> u32 {
+    match index {
+        0..=7 => super::dma_core::base(index),
+        8..=15 => super::tpc_cfg::base(index - 8),
+        16 => super::mme::ctrl_base(0),
+        _ => super::mme::ctrl_base(2),
+    }
+}
+
+/// Kind of engine behind QMAN `index`.
+#[must_use]
+pub const fn engine_kind(index: usize) -> EngineKind {
+    match index {
+        0..=7 => EngineKind::Dma,
+        8..=15 => EngineKind::Tpc,
+        _ => EngineKind::Mme,
+    }
+}
+
+/// The QMAN that owns CFG offset `offset` (within its 4 KiB block), with the offset inside the block.
+#[must_use]
+pub const fn find(offset: u32) -> Option<(usize, u32)> {
+    let block = offset & !0xFFF;
+    let inside = offset & 0xFFF;
+    let index = if block >= 0x50_8000 && block < 0x60_0000 && (block - 0x50_8000) & 0x1_FFFF == 0 {
+        (block - 0x50_8000) / 0x2_0000
+    } else if block >= 0xE0_8000 && block < 0x100_0000 && (block - 0xE0_8000) & 0x3_FFFF == 0 {
+        8 + (block - 0xE0_8000) / 0x4_0000
+    } else if block == 0x06_8000 {
+        16
+    } else if block == 0x16_8000 {
+        17
+    } else {
+        return None;
+    };
+    Some((index as usize, inside))
+}
+
+/// Streams per QMAN: four upper CPs and the lower CP.
+pub const STREAMS: usize = 5;
+/// Number of the lower CP.
+pub const LOWER: usize = 4;
+
+/// PQF_EN \[3:0\], CQF_EN \[8:4\], CP_EN \[13:9\].
+pub const GLBL_CFG0: u32 = 0x000;
+/// PQF_STOP \[3:0\], CQF_STOP \[8:4\], CP_STOP \[13:9\].
+pub const GLBL_CFG1: u32 = 0x004;
+/// Secure units: PQF \[3:0\], CQF \[8:4\], CP \[13:9\], ERR \[14\].
+pub const GLBL_PROT: u32 = 0x008;
+/// Error messages \[13:0\], stop on error: PQF \[19:16\], CQF \[24:20\], CP \[29:25\], ARB \[31\].
+pub const GLBL_ERR_CFG: u32 = 0x00C;
+/// ASID \[9:0\], MMU bypass \[10\]; five registers.
+pub const GLBL_SECURE_PROPS_0: u32 = 0x010;
+/// The same for non-secure units; five registers.
+pub const GLBL_NON_SECURE_PROPS_0: u32 = 0x024;
+/// Idle: PQF \[3:0\], CQF \[8:4\], CP \[13:9\]; stopped: PQF \[19:16\], CQF \[24:20\], CP \[29:25\], ARB \[31\].
+pub const GLBL_STS0: u32 = 0x038;
+/// Error causes, five registers; write 1 to clear. Bits in [`cause`].
+pub const GLBL_STS1_0: u32 = 0x040;
+/// Message enables of streams 0..=3; the lower CP's is at [`GLBL_MSG_EN_4`].
+pub const GLBL_MSG_EN_0: u32 = 0x054;
+/// Message enable of the lower CP (note the gap).
+pub const GLBL_MSG_EN_4: u32 = 0x068;
+/// Ring address, low half; four registers.
+pub const PQ_BASE_LO_0: u32 = 0x070;
+/// High half.
+pub const PQ_BASE_HI_0: u32 = 0x080;
+/// log2(entries).
+pub const PQ_SIZE_0: u32 = 0x090;
+/// Producer index; a write is a doorbell.
+pub const PQ_PI_0: u32 = 0x0A0;
+/// Consumer index.
+pub const PQ_CI_0: u32 = 0x0B0;
+/// Command buffer address, low half; five groups of stride 0x10.
+pub const CQ_PTR_LO_0: u32 = 0x174;
+/// High half.
+pub const CQ_PTR_HI_0: u32 = 0x178;
+/// Bytes.
+pub const CQ_TSIZE_0: u32 = 0x17C;
+/// A write starts the fetch.
+pub const CQ_CTL_0: u32 = 0x180;
+/// Distance between two streams' CQ groups.
+pub const CQ_STRIDE: u32 = 0x10;
+/// Pending descriptors in the CQ input FIFO; five registers.
+pub const CQ_IFIFO_CNT_0: u32 = 0x214;
+/// Message base 0, low half; five registers, bases 0x28 apart.
+pub const CP_MSG_BASE0_ADDR_LO_0: u32 = 0x228;
+/// Message base 0, high half; five registers, bases 0x28 apart.
+pub const CP_MSG_BASE0_ADDR_HI_0: u32 = 0x23C;
+/// Distance between two message bases.
+pub const CP_MSG_BASE_STRIDE: u32 = 0x28;
+/// Window offset of {size, control}.
+pub const CP_LDMA_TSIZE_OFFSET_0: u32 = 0x2C8;
+/// Window offset of the source.
+pub const CP_LDMA_SRC_BASE_LO_OFFSET_0: u32 = 0x2E0;
+/// Window offset of the destination.
+pub const CP_LDMA_DST_BASE_LO_OFFSET_0: u32 = 0x2F4;
+/// A write adds to fence counter 0; four groups of [`FENCE_STRIDE`], five registers each.
+pub const CP_FENCE0_RDATA_0: u32 = 0x308;
+/// Fence counter 0; four groups of [`FENCE_STRIDE`], five registers each.
+pub const CP_FENCE0_CNT_0: u32 = 0x358;
+/// Distance between two fences' groups.
+pub const FENCE_STRIDE: u32 = 0x14;
+/// MSG_INFLIGHT_CNT \[15:0\], ERDY \[16\], RRDY \[17\], MRDY \[18\], SW_STOP \[19\], FENCE_ID \[21:20\], FENCE_IN_PROGRESS \[22\].
+pub const CP_STS_0: u32 = 0x3A8;
+/// First word of the current packet.
+pub const CP_CURRENT_INST_LO_0: u32 = 0x3BC;
+/// Control word of the current packet.
+pub const CP_CURRENT_INST_HI_0: u32 = 0x3D0;
+/// Arbiter configuration.
+pub const ARB_CFG_0: u32 = 0xA00;
+/// Arbiter error cause.
+pub const ARB_ERR_CAUSE: u32 = 0xB9C;
+/// Clock gating status; 0x700 when idle, AGENT_IDLE \[8\].
+pub const CGM_STS: u32 = 0xC74;
+/// Error message address, low half.
+pub const GLBL_ERR_ADDR_LO: u32 = 0xCD0;
+/// High half.
+pub const GLBL_ERR_ADDR_HI: u32 = 0xCD4;
+/// Error message data.
+pub const GLBL_ERR_WDATA: u32 = 0xCD8;
+
+/// GLBL_STS0 with every unit idle and none stopped.
+pub const STS0_IDLE: u32 = 0x3FFF;
+/// CGM_STS of an idle QMAN.
+pub const CGM_STS_IDLE: u32 = 0x700;
+
+/// Bits of GLBL_STS1_n.
+pub mod cause {
+    /// PQ read failed.
+    pub const PQF_RD: u32 = 1 << 0;
+    /// Command buffer read failed.
+    pub const CQF_RD: u32 = 1 << 1;
+    /// CP read failed.
+    pub const CP_RD: u32 = 1 << 2;
+    /// Undefined or illegal packet.
+    pub const UNDEF_CMD: u32 = 1 << 3;
+    /// STOP packet.
+    pub const STOP_OP: u32 = 1 << 4;
+    /// Message write failed.
+    pub const MSG_WR: u32 = 1 << 5;
+    /// Register write failed.
+    pub const WREG: u32 = 1 << 6;
+    /// Fence 0 clipped at its maximum; fence x is `<< x`.
+    pub const FENCE0_OVF: u32 = 1 << 8;
+    /// Fence 0 clipped at 0; fence x is `<< x`.
+    pub const FENCE0_UDF: u32 = 1 << 12;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_qman_is_found_by_its_registers() {
+        for index in 0..18 {
+            assert_eq!(find(base(index) + 0xA0), Some((index, 0xA0)));
+        }
+        assert_eq!(find(0x50_0014), None);
+        assert_eq!(find(0x0E_8000), None);
+        assert_eq!(find(0xFC_8000), Some((15, 0)));
+    }
+}

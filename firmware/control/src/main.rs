@@ -1,0 +1,4 @@
+//! Image main; see the crate description.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+#[cfg(not(target_os = "none"))]
+fn main() {}

@@ -1,0 +1,1 @@
+//! The boot protocol: COMMS towards the host and the image container.

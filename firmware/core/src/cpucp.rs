@@ -1,0 +1,1 @@
+//! CPUCP: answers the driver's control packets.
