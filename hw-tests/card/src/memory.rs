@@ -1,0 +1,1 @@
+//! Memory files shared between the card and the two machines.

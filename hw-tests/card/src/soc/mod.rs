@@ -1,0 +1,1 @@
+//! The SoC: register file, bus, engines.
