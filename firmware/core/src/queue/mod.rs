@@ -1,1 +1,218 @@
-//! Queue managers.
+//! Queue managers: what a QMAN does, in software.
+//!
+//! One [`QueueEngine`] per core owns the QMANs that are assigned to that core and nothing else writes to them. A QMAN has
+//! four upper streams, a lower command processor and one engine. A stream is a small state machine: fetch, execute packets
+//! until something blocks, remember *why* ([`Blocked`]), yield. What unblocks it is an event - doorbell, engine completion,
+//! fence increment, register write; nothing polls.
+//!
+//! * [`stream`] - one stream: its command buffer, fetched block, fences and state.
+//! * [`pq`] - the ring of buffer descriptors, with host-written indices made safe.
+//! * [`fetch`] - blocks of a command buffer, of any alignment, as 64-bit words.
+//! * [`cp`] - the command processor: executes one packet.
+//! * [`engine`] - jobs given to the engine behind the QMAN.
+//! * [`qman`] - one QMAN: scheduling of its streams, configuration, errors.
+//! * [`status`] - what hosts can read: published when it changed, at the end of a round.
+//!
+//! Ordering: everything a command processor writes goes through the posted-write ring, which is applied strictly in order.
+//! Therefore the register and message barriers (RB, MB) are satisfied by construction; only the engine barrier (EB) waits
+//! (`qman.md` 5.2, `decisions.md` 3.4).
+//!
+//! Fairness: a stream runs at most [`SLICE`] packets, then the next ready stream of the QMAN and the next QMAN get their
+//! turn.
+
+mod cp;
+mod engine;
+mod fetch;
+mod pq;
+mod qman;
+mod status;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use coxswain_abi::regs::qman::EngineKind;
+use coxswain_abi::soc::QMANS;
+
+use crate::ports::{DeviceMemory, PostedWrites, Registers};
+use qman::Qman;
+pub use stream::Blocked;
+
+/// Packets a stream executes before it yields.
+pub const SLICE: usize = 64;
+
+/// Posted writes that one packet or one status update of a stream needs at most.
+pub(crate) const ROOM: usize = 24;
+
+/// What the board says about one QMAN.
+#[derive(Debug, Clone, Copy)]
+pub struct QmanDescription {
+    /// QMAN number on the card; part of initiator numbers and notifications.
+    pub number: u8,
+    /// CFG offset of the register block.
+    pub base: u32,
+    /// CFG offset of the engine block at window offset 0.
+    pub engine_base: u32,
+    /// Engine behind the QMAN.
+    pub engine: EngineKind,
+    /// Jobs that the engine accepts, including the one in execution.
+    pub engine_depth: u16,
+}
+
+/// Everything the queue engine needs from a board.
+pub trait QueuePorts: Registers + PostedWrites + DeviceMemory {}
+impl<T: Registers + PostedWrites + DeviceMemory> QueuePorts for T {}
+
+/// The queue managers of one core.
+pub struct QueueEngine {
+    qmans: [Option<Qman>; QMANS],
+    /// Bit per QMAN with a stream that can run.
+    ready: u32,
+    /// Bit per QMAN whose status may have changed since it was published.
+    touched: u32,
+    /// Bit per QMAN with a new error to report.
+    errors: u32,
+}
+
+impl QueueEngine {
+    /// A queue engine without QMANs.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { qmans: [const { None }; QMANS], ready: 0, touched: 0, errors: 0 }
+    }
+
+    /// Takes over a QMAN. A description with a number of [`QMANS`] or more is ignored.
+    pub fn add(&mut self, description: QmanDescription) {
+        if let Some(slot) = self.qmans.get_mut(usize::from(description.number)) {
+            *slot = Some(Qman::new(description));
+        }
+    }
+
+    /// Forgets all work and all state, as after a reset of the card.
+    pub fn reset(&mut self) {
+        for qman in self.qmans.iter_mut().flatten() {
+            qman.reset();
+        }
+        self.ready = 0;
+        self.touched = 0;
+        self.errors = 0;
+    }
+
+    /// Acts on a doorbell bitmap: bit `4 * qman + stream`.
+    pub fn on_doorbells<P: QueuePorts>(&mut self, doorbells: [u64; 2], ports: &mut P) {
+        for (half, mut bits) in doorbells.into_iter().enumerate() {
+            while bits != 0 {
+                let bit = bits.trailing_zeros() as usize + 64 * half;
+                bits &= bits - 1;
+                self.with(bit / 4, |qman| qman.on_doorbell(bit % 4, ports));
+            }
+        }
+    }
+
+    /// Looks at the producer index of every enabled stream, as if all doorbells had rung: heals a lost doorbell.
+    pub fn check_all_doorbells<P: QueuePorts>(&mut self, ports: &mut P) {
+        for number in 0..QMANS {
+            self.with(number, |qman| {
+                for stream in 0..4 {
+                    qman.on_doorbell(stream, ports);
+                }
+            });
+        }
+    }
+
+    /// Acts on a write to register `inside` (offset in the block) of QMAN `number`.
+    pub fn on_register_write<P: QueuePorts>(&mut self, number: usize, inside: u32, value: u32, ports: &mut P) {
+        self.with(number, |qman| qman.on_register_write(inside, value, ports));
+    }
+
+    /// Adds to a fence counter.
+    pub fn on_fence<P: QueuePorts>(
+        &mut self,
+        number: usize,
+        stream: usize,
+        fence: usize,
+        increment: u8,
+        ports: &mut P,
+    ) {
+        self.with(number, |qman| qman.on_fence(stream, fence, increment, ports));
+    }
+
+    /// The engine behind QMAN `number` finished a job.
+    pub fn on_engine_done(&mut self, number: usize) {
+        self.with(number, Qman::on_engine_done);
+    }
+
+    /// The engine behind QMAN `number` stopped with an error: its jobs will not complete.
+    pub fn on_engine_stopped(&mut self, number: usize) {
+        self.with(number, Qman::on_engine_stopped);
+    }
+
+    /// A message of the given initiator got an error answer.
+    pub fn on_write_failed<P: QueuePorts>(&mut self, initiator: u8, ports: &mut P) {
+        let stream = usize::from(initiator & 7);
+        self.with(usize::from(initiator >> 3), |qman| qman.on_write_failed(stream, ports));
+    }
+
+    /// Runs every ready QMAN for one slice and publishes what changed. Returns true while there is work that can go on at
+    /// once. The caller flushes the ports.
+    pub fn run<P: QueuePorts>(&mut self, ports: &mut P) -> bool {
+        let mut round = self.ready;
+        while round != 0 {
+            let number = round.trailing_zeros() as usize;
+            round &= round - 1;
+            self.with(number, |qman| qman.run_slice(ports));
+        }
+        self.publish(ports);
+        self.ready != 0
+    }
+
+    /// Takes the set of QMANs with a new error since the last call: bit per QMAN. Their cause registers have been posted.
+    pub fn take_errors(&mut self) -> u32 {
+        core::mem::take(&mut self.errors)
+    }
+
+    /// Bit per QMAN that has work pending but cannot finish it by itself: a stopped stream or a stopped engine.
+    #[must_use]
+    pub fn stuck(&self) -> u32 {
+        let mut set = 0;
+        for (number, qman) in self.qmans.iter().enumerate() {
+            set |= u32::from(qman.as_ref().is_some_and(Qman::is_stuck)) << number;
+        }
+        set
+    }
+
+    /// Why stream `stream` of QMAN `number` waits; `None` when it is idle, ready or absent.
+    #[must_use]
+    pub fn blocked(&self, number: usize, stream: usize) -> Option<Blocked> {
+        self.qmans.get(number)?.as_ref()?.blocked(stream)
+    }
+
+    fn publish<P: QueuePorts>(&mut self, ports: &mut P) {
+        let mut set = core::mem::take(&mut self.touched);
+        while set != 0 {
+            let number = set.trailing_zeros() as usize;
+            set &= set - 1;
+            if let Some(Some(qman)) = self.qmans.get_mut(number)
+                && !qman.publish(ports)
+            {
+                // No room: the rest is published in a later round.
+                self.touched |= 1 << number;
+            }
+        }
+    }
+
+    fn with(&mut self, number: usize, act: impl FnOnce(&mut Qman)) {
+        if let Some(Some(qman)) = self.qmans.get_mut(number) {
+            act(qman);
+            let bit = 1 << number;
+            self.touched |= bit;
+            self.ready = self.ready & !bit | u32::from(qman.is_ready()) << number;
+            self.errors |= u32::from(qman.take_error()) << number;
+        }
+    }
+}
+
+impl Default for QueueEngine {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,430 @@
+//! One QMAN: configuration by the host, scheduling of its streams, errors (`qman.md` 2, 5, 7).
+
+use coxswain_abi::packet::Header;
+use coxswain_abi::regs::CFG_BASE;
+use coxswain_abi::regs::qman::{self as regs, LOWER, STREAMS, cause};
+use coxswain_abi::soc::{Attributes, PostedWrite, WriteKind, initiator};
+
+use super::cp::{self, Buffer, LowerQueue, Shared, Step};
+use super::engine::Engine;
+use super::fetch::FetchError;
+use super::status::Published;
+use super::stream::{Access, Activity, Blocked, Descriptor, Stream};
+use super::{QmanDescription, QueuePorts, ROOM, SLICE};
+
+/// One QMAN.
+pub(super) struct Qman {
+    pub(super) description: QmanDescription,
+    pub(super) streams: [Stream; STREAMS],
+    pub(super) shared: Shared,
+    /// Bit per stream that can run.
+    ready: u8,
+    /// Stream after the one that ran last.
+    cursor: usize,
+    /// A new error waits to be reported.
+    error: bool,
+    pub(super) published: Published,
+}
+
+impl Qman {
+    pub fn new(description: QmanDescription) -> Self {
+        Self {
+            description,
+            streams: [const { Stream::new() }; STREAMS],
+            shared: Shared {
+                engine: Engine::new(description.engine, description.engine_base, description.engine_depth),
+                lower: LowerQueue::new(),
+                base: description.base,
+                engine_base: description.engine_base,
+            },
+            ready: 0,
+            cursor: 0,
+            error: false,
+            published: Published::new(),
+        }
+    }
+
+    /// Forgets all work and state.
+    pub fn reset(&mut self) {
+        self.streams = [const { Stream::new() }; STREAMS];
+        self.shared.engine.reset();
+        self.shared.lower.clear();
+        self.ready = 0;
+        self.cursor = 0;
+        self.error = false;
+        self.published = Published::new();
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.ready != 0
+    }
+
+    pub fn take_error(&mut self) -> bool {
+        core::mem::take(&mut self.error)
+    }
+
+    pub fn is_stuck(&self) -> bool {
+        self.shared.engine.is_stopped() || self.streams.iter().any(Stream::failed)
+    }
+
+    pub fn blocked(&self, stream: usize) -> Option<Blocked> {
+        match self.streams.get(stream)?.activity {
+            Activity::Blocked(reason) => Some(reason),
+            Activity::Idle | Activity::Ready => None,
+        }
+    }
+
+    /// Reads the producer index of an upper stream and goes on with it.
+    pub fn on_doorbell<P: QueuePorts>(&mut self, number: usize, ports: &mut P) {
+        let Some(stream) = self.streams.get_mut(number) else { return };
+        if !stream.enabled || number >= LOWER || stream.failed() {
+            // A doorbell of a stopped stream stays in the register, a disabled stream reads it when it is enabled.
+            return;
+        }
+        let index = ports.read(self.description.base + regs::PQ_PI_0 + 4 * number as u32);
+        match stream.queue.set_producer(index) {
+            Ok(()) => self.wake_if(number, |activity| activity == Activity::Idle),
+            Err(_) => self.fail(number, cause::PQF_RD, 0, ports),
+        }
+    }
+
+    /// Acts on a write to a register of this block.
+    pub fn on_register_write<P: QueuePorts>(&mut self, inside: u32, value: u32, ports: &mut P) {
+        match inside {
+            regs::GLBL_CFG0 => self.enable(value, ports),
+            regs::GLBL_CFG1 => self.stop(value),
+            regs::CP_FENCE0_CNT_0..regs::CP_STS_0 => {
+                let index = inside - regs::CP_FENCE0_CNT_0;
+                let (fence, stream) = (index / regs::FENCE_STRIDE, index % regs::FENCE_STRIDE / 4);
+                if let Some(state) = self.streams.get_mut(stream as usize) {
+                    state.set_fence(fence as usize, value);
+                }
+                self.wake_fence(stream as usize, fence as u8);
+            }
+            _ if inside == regs::CQ_CTL_0 + regs::CQ_STRIDE * LOWER as u32 => self.start_lower(ports),
+            _ => {}
+        }
+    }
+
+    /// Adds to a fence counter.
+    pub fn on_fence<P: QueuePorts>(&mut self, number: usize, fence: usize, increment: u8, ports: &mut P) {
+        let Some(stream) = self.streams.get_mut(number) else { return };
+        let clipped = stream.increment_fence(fence, increment);
+        self.wake_fence(number, fence as u8);
+        if clipped != 0 {
+            self.fail(number, clipped, 0, ports);
+        }
+    }
+
+    /// The engine finished a job.
+    pub fn on_engine_done(&mut self) {
+        self.shared.engine.done();
+        self.wake_all(|reason| matches!(reason, Blocked::Engine | Blocked::Barrier));
+    }
+
+    /// The engine stopped with an error.
+    pub fn on_engine_stopped(&mut self) {
+        self.shared.engine.stop();
+    }
+
+    /// A message of a stream got an error answer.
+    pub fn on_write_failed<P: QueuePorts>(&mut self, number: usize, ports: &mut P) {
+        self.fail(number, cause::MSG_WR, 0, ports);
+    }
+
+    /// Runs one ready stream for one slice.
+    pub fn run_slice<P: QueuePorts>(&mut self, ports: &mut P) {
+        let Some(number) = self.next_ready() else { return };
+        self.cursor = (number + 1) % STREAMS;
+        let budget = SLICE.min(ports.available().saturating_sub(ROOM) / 8);
+        for _ in 0..budget {
+            let Some(stream) = self.streams.get_mut(number) else { return };
+            if stream.stop_requested {
+                return self.set_activity(number, Activity::Blocked(Blocked::Stopped));
+            }
+            if !stream.fetcher.active() {
+                if !self.next_buffer(number, ports) {
+                    return;
+                }
+                continue;
+            }
+            let access = stream.access.fetch;
+            let header = match stream.fetcher.ensure(1, access, ports) {
+                Ok(()) => Header(stream.fetcher.peek(0)),
+                Err(error) => return self.fetch_failed(number, error, ports),
+            };
+            // WREG_BULK is not built yet: its header alone decides that it is an undefined command.
+            let words = match header.words() {
+                Some(words) if words <= 3 => words,
+                _ => 1,
+            };
+            if let Err(error) = stream.fetcher.ensure(words, access, ports) {
+                return self.fetch_failed(number, error, ports);
+            }
+            match cp::execute(header, words, number, stream, &mut self.shared, ports) {
+                Step::Next(words) => {
+                    stream.fetcher.consume(words);
+                    if !self.shared.lower.is_empty() {
+                        self.wake_if(LOWER, |activity| activity == Activity::Idle);
+                    }
+                }
+                Step::Block(reason) => return self.set_activity(number, Activity::Blocked(reason)),
+                Step::Fail(causes, words) => {
+                    self.fail(number, causes, words, ports);
+                    if !self.ready_bit(number) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Publishes what changed; false when there was no room for all of it.
+    pub fn publish<P: QueuePorts>(&mut self, ports: &mut P) -> bool {
+        super::status::publish(self, ports)
+    }
+
+    /// GLBL_CFG0: enables and disables streams.
+    fn enable<P: QueuePorts>(&mut self, value: u32, ports: &mut P) {
+        for number in 0..STREAMS {
+            let fetches = value >> (4 + number) & 1 != 0;
+            let executes = value >> (9 + number) & 1 != 0;
+            let queues = number == LOWER || value >> number & 1 != 0;
+            let enabled = fetches && executes && queues;
+            let Some(stream) = self.streams.get_mut(number) else { return };
+            if stream.enabled == enabled {
+                continue;
+            }
+            *stream = Stream::new();
+            self.set_activity(number, Activity::Idle);
+            if enabled {
+                self.configure(number, ports);
+            } else if number == LOWER {
+                self.shared.lower.clear();
+            }
+        }
+        if value == 0 {
+            self.shared.engine.reset();
+        }
+    }
+
+    /// Takes a stream's configuration registers over and goes on with what is in its queue.
+    fn configure<P: QueuePorts>(&mut self, number: usize, ports: &mut P) {
+        let base = self.description.base;
+        let index = 4 * number as u32;
+        let read64 = |low: u32, high: u32| u64::from(ports.read(base + low)) | u64::from(ports.read(base + high)) << 32;
+        let mut message_base = [0; 4];
+        for (step, slot) in (0u32..).zip(message_base.iter_mut()) {
+            let offset = step * regs::CP_MSG_BASE_STRIDE + index;
+            *slot = read64(regs::CP_MSG_BASE0_ADDR_LO_0 + offset, regs::CP_MSG_BASE0_ADDR_HI_0 + offset);
+        }
+        let descriptor = self.descriptor_target(index, ports);
+        let ring = read64(regs::PQ_BASE_LO_0 + index, regs::PQ_BASE_HI_0 + index);
+        let log2 = ports.read(base + regs::PQ_SIZE_0 + index);
+        let Some(stream) = self.streams.get_mut(number) else { return };
+        stream.enabled = true;
+        stream.message_base = message_base;
+        stream.descriptor = descriptor;
+        stream.stop_requested = ports.read(base + regs::GLBL_CFG1) >> (9 + number) & 1 != 0;
+        if number < LOWER {
+            stream.queue.configure(ring, log2);
+            self.on_doorbell(number, ports);
+        }
+    }
+
+    /// Where the LDMA offset registers point.
+    fn descriptor_target<P: QueuePorts>(&self, index: u32, ports: &P) -> Descriptor {
+        let base = self.description.base + index;
+        let size = ports.read(base + regs::CP_LDMA_TSIZE_OFFSET_0);
+        let source = ports.read(base + regs::CP_LDMA_SRC_BASE_LO_OFFSET_0);
+        let destination = ports.read(base + regs::CP_LDMA_DST_BASE_LO_OFFSET_0);
+        let lower = regs::CQ_STRIDE * LOWER as u32;
+        if size == 0x8000 + regs::CQ_TSIZE_0 + lower && source == 0x8000 + regs::CQ_PTR_LO_0 + lower {
+            return Descriptor::Lower;
+        }
+        let inside = |offset: u32| offset & 3 == 0 && offset + 4 < 0x1000;
+        if inside(size) && inside(source) && inside(destination) {
+            let engine = self.description.engine_base;
+            Descriptor::Engine { source: engine + source, destination: engine + destination, size: engine + size }
+        } else {
+            Descriptor::Nowhere
+        }
+    }
+
+    /// GLBL_CFG1: stops command processors at their next packet boundary, or lets them go on.
+    fn stop(&mut self, value: u32) {
+        for number in 0..STREAMS {
+            let stop = value >> (9 + number) & 1 != 0;
+            let Some(stream) = self.streams.get_mut(number) else { return };
+            stream.stop_requested = stop;
+            match stream.activity {
+                Activity::Blocked(Blocked::Stopped) if !stop => self.set_activity(number, Activity::Ready),
+                Activity::Blocked(Blocked::Failed) | Activity::Idle | Activity::Ready => {}
+                Activity::Blocked(_) if stop => self.set_activity(number, Activity::Blocked(Blocked::Stopped)),
+                Activity::Blocked(_) => {}
+            }
+        }
+    }
+
+    /// A host write started the lower CP's CQ.
+    fn start_lower<P: QueuePorts>(&mut self, ports: &mut P) {
+        let group = self.description.base + regs::CQ_STRIDE * LOWER as u32;
+        let address =
+            u64::from(ports.read(group + regs::CQ_PTR_LO_0)) | u64::from(ports.read(group + regs::CQ_PTR_HI_0)) << 32;
+        let size = ports.read(group + regs::CQ_TSIZE_0);
+        if size != 0 && self.shared.lower.push_back(Buffer { address, size }).is_err() {
+            return self.fail(LOWER, cause::UNDEF_CMD, 0, ports);
+        }
+        self.wake_if(LOWER, |activity| activity == Activity::Idle);
+    }
+
+    /// Starts the next buffer of a stream; false when there is none or it could not be read.
+    fn next_buffer<P: QueuePorts>(&mut self, number: usize, ports: &mut P) -> bool {
+        let next = if number == LOWER {
+            let next = self.shared.lower.pop_front();
+            if next.is_some() {
+                self.wake_all(|reason| reason == Blocked::LowerQueue);
+            }
+            next
+        } else {
+            match self.next_descriptor(number, ports) {
+                Ok(next) => next,
+                Err(()) => return false,
+            }
+        };
+        let Some(buffer) = next else {
+            self.set_activity(number, Activity::Idle);
+            return false;
+        };
+        let access = self.access(number, ports);
+        let Some(stream) = self.streams.get_mut(number) else { return false };
+        stream.access = access;
+        stream.fetcher.start(buffer.address, buffer.size);
+        true
+    }
+
+    /// Reads the next PQ entry of an upper stream. The control word is bookkeeping of the host and ignored.
+    fn next_descriptor<P: QueuePorts>(&mut self, number: usize, ports: &mut P) -> Result<Option<Buffer>, ()> {
+        let Some(stream) = self.streams.get_mut(number) else { return Ok(None) };
+        let Some(address) = stream.queue.next_entry() else { return Ok(None) };
+        let base = self.description.base;
+        let secure = ports.read(base + regs::GLBL_PROT) >> number & 1 != 0;
+        let attributes = attributes(base, number, secure, self.description.number, ports);
+        let mut entry = [0; 2];
+        if ports.read_words(address, attributes, &mut entry).is_err() {
+            self.fail(number, cause::PQF_RD, 0, ports);
+            return Err(());
+        }
+        stream.queue.advance();
+        let [address, size] = entry;
+        Ok(Some(Buffer { address, size: size as u32 }))
+    }
+
+    /// Attributes of a buffer's accesses, from the registers as they are when it starts.
+    fn access<P: QueuePorts>(&self, number: usize, ports: &P) -> Access {
+        let base = self.description.base;
+        let protection = ports.read(base + regs::GLBL_PROT);
+        let make = |secure| attributes(base, number, secure, self.description.number, ports);
+        Access {
+            fetch: make(protection >> (4 + number) & 1 != 0),
+            message: make(false),
+            protected: make(protection >> (9 + number) & 1 != 0),
+        }
+    }
+
+    fn fetch_failed<P: QueuePorts>(&mut self, number: usize, error: FetchError, ports: &mut P) {
+        let causes = match error {
+            FetchError::Truncated => cause::UNDEF_CMD,
+            FetchError::Read(_) => cause::CQF_RD,
+        };
+        if let Some(stream) = self.streams.get_mut(number) {
+            // What is left of the buffer is abandoned; with stop-on-error off the next buffer follows.
+            stream.fetcher.stop();
+        }
+        self.fail(number, causes, 0, ports);
+    }
+
+    /// Raises error causes of a stream: cause register, current instruction, stop, event. `words` is the size of the failing
+    /// packet, skipped when the stream may go on. The hardware would report with a write of GLBL_ERR_WDATA to the management
+    /// CPU; the firmware that runs the QMAN queues the event itself (`qman.md` 7.3).
+    fn fail<P: QueuePorts>(&mut self, number: usize, causes: u32, words: usize, ports: &mut P) {
+        let base = self.description.base;
+        let index = 4 * number as u32;
+        let config = ports.read(base + regs::GLBL_ERR_CFG);
+        let Some(stream) = self.streams.get_mut(number) else { return };
+        let (message, stop) = unit_bits(causes, number);
+        if words != 0 {
+            let header = stream.fetcher.peek(0);
+            ports.post_status(base + regs::CP_CURRENT_INST_LO_0 + index, header as u32);
+            ports.post_status(base + regs::CP_CURRENT_INST_HI_0 + index, (header >> 32) as u32);
+        }
+        stream.causes |= causes;
+        ports.post(PostedWrite {
+            address: CFG_BASE + u64::from(base + regs::GLBL_STS1_0 + index),
+            data: causes,
+            attributes: Attributes::CPU.with_kind(WriteKind::SetBits),
+        });
+        let enable = if number == LOWER { regs::GLBL_MSG_EN_4 } else { regs::GLBL_MSG_EN_0 + index };
+        self.error |= config & message != 0 && ports.read(base + enable) & causes != 0;
+        if config & stop != 0 || causes & cause::STOP_OP != 0 {
+            self.set_activity(number, Activity::Blocked(Blocked::Failed));
+        } else {
+            stream.fetcher.consume(words);
+        }
+    }
+
+    fn next_ready(&self) -> Option<usize> {
+        (0..STREAMS).map(|step| (self.cursor + step) % STREAMS).find(|number| self.ready_bit(*number))
+    }
+
+    fn ready_bit(&self, number: usize) -> bool {
+        self.ready >> number & 1 != 0
+    }
+
+    fn set_activity(&mut self, number: usize, activity: Activity) {
+        if let Some(stream) = self.streams.get_mut(number) {
+            stream.activity = activity;
+            let bit = 1 << number;
+            self.ready = self.ready & !bit | u8::from(activity == Activity::Ready) << number;
+        }
+    }
+
+    fn wake_if(&mut self, number: usize, condition: impl Fn(Activity) -> bool) {
+        if self.streams.get(number).is_some_and(|stream| stream.enabled && condition(stream.activity)) {
+            self.set_activity(number, Activity::Ready);
+        }
+    }
+
+    fn wake_all(&mut self, condition: impl Fn(Blocked) -> bool) {
+        for number in 0..STREAMS {
+            self.wake_if(number, |activity| matches!(activity, Activity::Blocked(reason) if condition(reason)));
+        }
+    }
+
+    fn wake_fence(&mut self, number: usize, fence: u8) {
+        self.wake_if(
+            number,
+            |activity| matches!(activity, Activity::Blocked(Blocked::Fence { id, .. }) if id == fence),
+        );
+    }
+}
+
+/// Attributes of an access of stream `number` from its properties register.
+fn attributes<P: QueuePorts>(base: u32, number: usize, secure: bool, qman: u8, ports: &P) -> Attributes {
+    let properties = if secure { regs::GLBL_SECURE_PROPS_0 } else { regs::GLBL_NON_SECURE_PROPS_0 };
+    let value = ports.read(base + properties + 4 * number as u32);
+    Attributes::from_props(secure, value, initiator(usize::from(qman), number))
+}
+
+/// Message-enable and stop-on-error bits of the unit that raises `causes` (GLBL_ERR_CFG).
+fn unit_bits(causes: u32, number: usize) -> (u32, u32) {
+    let first = if causes & cause::PQF_RD != 0 {
+        0
+    } else if causes & cause::CQF_RD != 0 {
+        4
+    } else {
+        9
+    };
+    let message = 1 << (first + number);
+    (message, message << 16)
+}

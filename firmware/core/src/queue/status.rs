@@ -1,0 +1,135 @@
+//! What hosts can read of a QMAN: published when it changed, at the end of a round.
+//!
+//! The registers are those that the driver and its users look at (`qman.md` 2.6, 7.3): idle and stop bits, consumer index,
+//! the buffer in execution, fence state and counters. They are stored through the same ring as the messages, so a host that
+//! sees a completion message soon sees the idle bits that belong to it.
+
+use coxswain_abi::regs::qman::{self as regs, LOWER, STREAMS, cause};
+
+use super::qman::Qman;
+use super::stream::{Activity, Blocked, Stream};
+use super::{QueuePorts, ROOM};
+
+/// Last published values of one stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct StreamStatus {
+    consumer: u32,
+    address: u64,
+    size: u32,
+    cp: u32,
+    fences: [u16; 4],
+}
+
+/// Last published values of a QMAN.
+pub(super) struct Published {
+    streams: [StreamStatus; STREAMS],
+    global: u32,
+    lower_queue: u32,
+}
+
+impl Published {
+    /// The values after a reset of the card.
+    pub const fn new() -> Self {
+        let stream = StreamStatus { consumer: 0, address: 0, size: 0, cp: 0, fences: [0; 4] };
+        Self { streams: [stream; STREAMS], global: regs::STS0_IDLE, lower_queue: 0 }
+    }
+}
+
+/// Publishes what changed; false when there was no room for all of it.
+pub(super) fn publish<P: QueuePorts>(qman: &mut Qman, ports: &mut P) -> bool {
+    let base = qman.description.base;
+    for (number, (stream, last)) in qman.streams.iter().zip(qman.published.streams.iter_mut()).enumerate() {
+        if ports.available() < ROOM {
+            return false;
+        }
+        publish_stream(base, number, stream, last, ports);
+    }
+    if ports.available() < ROOM {
+        return false;
+    }
+    let waiting = qman.shared.lower.len() as u32;
+    update(&mut qman.published.lower_queue, waiting, base + regs::CQ_IFIFO_CNT_0 + 4 * LOWER as u32, ports);
+    let global = global_status(&qman.streams, waiting != 0);
+    if global != qman.published.global {
+        let was_idle = qman.published.global & regs::STS0_IDLE == regs::STS0_IDLE;
+        let is_idle = global & regs::STS0_IDLE == regs::STS0_IDLE;
+        update(&mut qman.published.global, global, base + regs::GLBL_STS0, ports);
+        if was_idle != is_idle {
+            ports.post_status(base + regs::CGM_STS, if is_idle { regs::CGM_STS_IDLE } else { 0 });
+        }
+    }
+    true
+}
+
+fn publish_stream<P: QueuePorts>(base: u32, number: usize, stream: &Stream, last: &mut StreamStatus, ports: &mut P) {
+    let index = 4 * number as u32;
+    if number < LOWER {
+        update(&mut last.consumer, stream.queue.consumer(), base + regs::PQ_CI_0 + index, ports);
+    }
+    let group = base + regs::CQ_STRIDE * number as u32;
+    let (address, size) = (stream.fetcher.address, stream.fetcher.size);
+    if last.address != address {
+        last.address = address;
+        ports.post_status(group + regs::CQ_PTR_LO_0, address as u32);
+        ports.post_status(group + regs::CQ_PTR_HI_0, (address >> 32) as u32);
+    }
+    update(&mut last.size, size, group + regs::CQ_TSIZE_0, ports);
+    update(&mut last.cp, cp_status(stream), base + regs::CP_STS_0 + index, ports);
+    if last.fences != stream.fences {
+        for ((fence, now), before) in (0u32..).zip(stream.fences).zip(last.fences) {
+            if now != before {
+                let offset = regs::CP_FENCE0_CNT_0 + regs::FENCE_STRIDE * fence + index;
+                ports.post_status(base + offset, u32::from(now));
+            }
+        }
+        last.fences = stream.fences;
+    }
+}
+
+fn update<P: QueuePorts>(last: &mut u32, value: u32, offset: u32, ports: &mut P) {
+    if *last != value {
+        *last = value;
+        ports.post_status(offset, value);
+    }
+}
+
+/// CP_STS: fence in progress and its number, software stop.
+fn cp_status(stream: &Stream) -> u32 {
+    let fence = match stream.activity {
+        Activity::Blocked(Blocked::Fence { id, .. }) => 1 << 22 | u32::from(id) << 20,
+        _ => 0,
+    };
+    let stopped = stream.failed() && stream.causes & cause::STOP_OP != 0;
+    fence | u32::from(stopped) << 19
+}
+
+/// GLBL_STS0. A stream that failed is not idle: its job will not complete, and the driver's idle check at the user's close
+/// must see that.
+fn global_status(streams: &[Stream; STREAMS], lower_waiting: bool) -> u32 {
+    let mut status = 0;
+    for (number, stream) in streams.iter().enumerate() {
+        let busy = stream.fetcher.active()
+            || stream.activity == Activity::Ready
+            || stream.failed()
+            || (number == LOWER && lower_waiting);
+        if number < LOWER {
+            status |= u32::from(stream.queue.pending() == 0) << number;
+        }
+        status |= u32::from(!busy) << (4 + number) | u32::from(!busy) << (9 + number);
+        if stream.failed() {
+            let unit = if stream.causes & cause::PQF_RD != 0 {
+                16
+            } else if stream.causes & cause::CQF_RD != 0 {
+                20
+            } else {
+                25
+            };
+            status |= 1 << (unit + number);
+        } else if stream.stop_requested
+            && matches!(stream.activity, Activity::Idle | Activity::Blocked(Blocked::Stopped))
+        {
+            status |= 1 << (25 + number);
+        }
+    }
+    status
+}
