@@ -15,7 +15,7 @@
 //! 5. [`Event::Finished`], then power off - also when the plan does not end with [`Step::PowerOff`].
 //!
 //! A step number counts from 0 over `modules` followed by `steps`. Everything that waits is bounded by the time-out its
-//! step names; only [`Step::Shell`] waits for a person.
+//! step names, except [`Step::LoadModule`] (as long as the module takes) and [`Step::Shell`] (as long as a person takes).
 
 use serde::{Deserialize, Serialize};
 
