@@ -102,6 +102,9 @@ pub mod info {
 pub mod control {
     /// u8 x [`super::QMANS`]: the core whose notification ring serves a QMAN and its engine. Everything else goes to core 0.
     pub const ROUTE: u64 = 0x00;
+    /// u64 x [`super::CORES`]: instructions a core had retired when it last went to sleep. For measurements; the card does not
+    /// look at it.
+    pub const INSTRUCTIONS: u64 = 0x40;
 }
 
 /// One core's block: offsets from its start. Cache-line separated by writer.
