@@ -1,1 +1,21 @@
-//! The boot protocol: COMMS towards the host and the image container.
+//! The boot chain: what turns bytes that a host wrote into an image that runs.
+//!
+//! * [`comms`] - the COMMS server: a pure state machine over command words.
+//! * [`loader`] - "load the next image": descriptor, copy, check, execute. The same code in the ROM and in the boot-fit.
+//! * [`fit`] - the image container. [`fdt`] - the flattened device tree below it.
+//! * [`record`] - the one line about a failure that outlives a reset.
+//! * [`version`] - the version strings, whose grammar the driver depends on.
+//! * [`error`] - every way the boot chain can refuse something, numbered once.
+//!
+//! The rules: an image is copied out of host-writable memory before anything in it is believed, so that what was checked is
+//! what runs; a refusal is fast, numbered and leaves the stage ready for the next attempt.
+
+pub mod comms;
+pub mod error;
+pub mod fdt;
+pub mod fit;
+pub mod loader;
+pub mod record;
+pub mod version;
+
+pub use error::BootError;

@@ -1,0 +1,247 @@
+//! A bounds-checked reader of flattened device trees, in place over bytes that nobody vouches for.
+//!
+//! [`Tree::parse`] walks the whole structure once and checks every token, name and nesting; lookups afterwards walk the same
+//! bytes again with the same checks. No recursion, no allocation, no panic on any input, and the work is linear in the size
+//! of the structure block. It reads only what an image container needs; it does not interpret phandles, aliases or
+//! addresses. Format: Devicetree Specification 0.4, chapter 5.
+
+use super::error::BootError;
+
+const MAGIC: u32 = 0xD00D_FEED;
+const HEADER_BYTES: usize = 40;
+const BEGIN_NODE: u32 = 1;
+const END_NODE: u32 = 2;
+const PROPERTY: u32 = 3;
+const NOP: u32 = 4;
+const END: u32 = 9;
+/// Deepest nesting accepted: an image container needs four levels.
+const DEEPEST: u32 = 8;
+/// Longest node or property name accepted (the specification allows 31). The limit keeps the walk linear: without it every
+/// property could name one and the same endless string.
+const LONGEST_NAME: usize = 63;
+
+/// A flattened device tree whose structure has been walked once.
+#[derive(Debug, Clone, Copy)]
+pub struct Tree<'a> {
+    structure: &'a [u8],
+    strings: &'a [u8],
+    total: usize,
+}
+
+/// One token of the structure block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token<'a> {
+    Begin(&'a [u8]),
+    Property { name: &'a [u8], value: &'a [u8] },
+    EndNode,
+    End,
+}
+
+/// A position in the structure block.
+#[derive(Debug, Clone, Copy)]
+struct Cursor<'a> {
+    tree: Tree<'a>,
+    offset: usize,
+}
+
+/// A node: its contents begin at a position behind its name.
+#[derive(Debug, Clone, Copy)]
+pub struct Node<'a> {
+    contents: Cursor<'a>,
+}
+
+/// Reads a big-endian word at `offset`; `None` beyond the end.
+fn be32(bytes: &[u8], offset: usize) -> Option<u32> {
+    let word = bytes.get(offset..)?.first_chunk::<4>()?;
+    Some(u32::from_be_bytes(*word))
+}
+
+/// The bytes before the first NUL; `None` when there is none among the first [`LONGEST_NAME`] + 1 bytes.
+fn until_nul(bytes: &[u8]) -> Option<&[u8]> {
+    let length = bytes.iter().take(LONGEST_NAME + 1).position(|byte| *byte == 0)?;
+    bytes.get(..length)
+}
+
+impl<'a> Tree<'a> {
+    /// Reads the header and walks the structure of the tree at the start of `bytes`.
+    ///
+    /// # Errors
+    /// One of the 0x01xx errors: the first thing found wrong.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, BootError> {
+        let word = |offset| be32(bytes, offset).ok_or(BootError::TreeTooShort);
+        if bytes.len() < HEADER_BYTES {
+            return Err(BootError::TreeTooShort);
+        }
+        if word(0)? != MAGIC {
+            return Err(BootError::TreeMagic);
+        }
+        let (version, compatible) = (word(20)?, word(24)?);
+        if version < 17 || compatible > 17 {
+            return Err(BootError::TreeVersion);
+        }
+        let total = word(4)? as usize;
+        let Some(tree) = bytes.get(..total).filter(|_| total >= HEADER_BYTES) else {
+            return Err(BootError::TreeSize);
+        };
+        let block = |offset: u32, size: u32| {
+            let end = (offset as usize).checked_add(size as usize)?;
+            tree.get(offset as usize..end)
+        };
+        let structure_offset = word(8)?;
+        let structure = block(structure_offset, word(36)?).ok_or(BootError::TreeBlock)?;
+        let strings = block(word(12)?, word(32)?).ok_or(BootError::TreeBlock)?;
+        if structure_offset % 4 != 0 || structure_offset < HEADER_BYTES as u32 {
+            return Err(BootError::TreeBlock);
+        }
+        let tree = Self { structure, strings, total };
+        tree.walk()?;
+        Ok(tree)
+    }
+
+    /// Bytes of the tree as its header says; never more than were given to [`Self::parse`].
+    #[must_use]
+    pub const fn total_size(&self) -> usize {
+        self.total
+    }
+
+    /// The root node.
+    ///
+    /// # Errors
+    /// Only when the tree was not made by [`Self::parse`].
+    pub fn root(self) -> Result<Node<'a>, BootError> {
+        let mut cursor = Cursor { tree: self, offset: 0 };
+        match cursor.next()? {
+            Token::Begin(_) => Ok(Node { contents: cursor }),
+            _ => Err(BootError::TreeNesting),
+        }
+    }
+
+    fn walk(self) -> Result<(), BootError> {
+        let mut cursor = Cursor { tree: self, offset: 0 };
+        let mut depth = 0u32;
+        let mut roots = 0u32;
+        loop {
+            match cursor.next()? {
+                Token::Begin(_) => {
+                    roots += u32::from(depth == 0);
+                    depth += 1;
+                    if depth > DEEPEST {
+                        return Err(BootError::TreeNesting);
+                    }
+                    if roots > 1 {
+                        return Err(BootError::TreeTrailing);
+                    }
+                }
+                Token::Property { .. } if depth == 0 => return Err(BootError::TreeNesting),
+                Token::Property { .. } => {}
+                Token::EndNode => depth = depth.checked_sub(1).ok_or(BootError::TreeNesting)?,
+                Token::End if depth == 0 && roots == 1 => return Ok(()),
+                Token::End => return Err(BootError::TreeNesting),
+            }
+        }
+    }
+}
+
+impl<'a> Cursor<'a> {
+    /// The token here; moves behind it.
+    fn next(&mut self) -> Result<Token<'a>, BootError> {
+        let structure = self.tree.structure;
+        loop {
+            let tag = be32(structure, self.offset).ok_or(BootError::TreeToken)?;
+            self.offset += 4;
+            match tag {
+                NOP => {}
+                END => return Ok(Token::End),
+                END_NODE => return Ok(Token::EndNode),
+                BEGIN_NODE => {
+                    let rest = structure.get(self.offset..).ok_or(BootError::TreeToken)?;
+                    let name = until_nul(rest).ok_or(BootError::TreeName)?;
+                    self.skip(name.len() + 1);
+                    return Ok(Token::Begin(name));
+                }
+                PROPERTY => {
+                    let length = be32(structure, self.offset).ok_or(BootError::TreeToken)? as usize;
+                    let name_offset = be32(structure, self.offset + 4).ok_or(BootError::TreeToken)? as usize;
+                    self.offset += 8;
+                    let rest = structure.get(self.offset..).ok_or(BootError::TreeToken)?;
+                    let value = rest.get(..length).ok_or(BootError::TreeToken)?;
+                    let name = self.tree.strings.get(name_offset..).and_then(until_nul).ok_or(BootError::TreeName)?;
+                    self.skip(length);
+                    return Ok(Token::Property { name, value });
+                }
+                _ => return Err(BootError::TreeToken),
+            }
+        }
+    }
+
+    /// Moves `bytes` on and up to the next multiple of 4. `bytes` lie inside the structure, so the sum cannot overflow.
+    fn skip(&mut self, bytes: usize) {
+        self.offset = (self.offset + bytes).next_multiple_of(4);
+    }
+}
+
+impl<'a> Node<'a> {
+    /// The value of the node's property `name`; the first when there are several.
+    ///
+    /// # Errors
+    /// Only when the structure is damaged.
+    pub fn property(&self, name: &str) -> Result<Option<&'a [u8]>, BootError> {
+        let mut cursor = self.contents;
+        let mut depth = 0u32;
+        loop {
+            match cursor.next()? {
+                Token::Property { name: found, value } if depth == 0 && found == name.as_bytes() => {
+                    return Ok(Some(value));
+                }
+                Token::Property { .. } => {}
+                Token::Begin(_) => depth += 1,
+                Token::EndNode | Token::End if depth == 0 => return Ok(None),
+                Token::EndNode | Token::End => depth -= 1,
+            }
+        }
+    }
+
+    /// The node's child `name`; the first when there are several.
+    ///
+    /// # Errors
+    /// Only when the structure is damaged.
+    pub fn child(&self, name: &[u8]) -> Result<Option<Self>, BootError> {
+        let mut cursor = self.contents;
+        let mut depth = 0u32;
+        loop {
+            match cursor.next()? {
+                Token::Begin(found) if depth == 0 && found == name => return Ok(Some(Node { contents: cursor })),
+                Token::Begin(_) => depth += 1,
+                Token::Property { .. } => {}
+                Token::EndNode | Token::End if depth == 0 => return Ok(None),
+                Token::EndNode | Token::End => depth -= 1,
+            }
+        }
+    }
+
+    /// The value of property `name` as text: UTF-8, one terminating NUL and no other. `None` when it is missing or is not
+    /// such text.
+    ///
+    /// # Errors
+    /// Only when the structure is damaged.
+    pub fn text(&self, name: &str) -> Result<Option<&'a str>, BootError> {
+        let Some(value) = self.property(name)? else { return Ok(None) };
+        let Some((0, text)) = value.split_last() else { return Ok(None) };
+        if text.contains(&0) {
+            return Ok(None);
+        }
+        Ok(core::str::from_utf8(text).ok())
+    }
+
+    /// The value of property `name` as a number of one or two cells. `None` when it is missing or has another length.
+    ///
+    /// # Errors
+    /// Only when the structure is damaged.
+    pub fn number(&self, name: &str) -> Result<Option<u64>, BootError> {
+        Ok(match self.property(name)? {
+            Some(&[a, b, c, d]) => Some(u64::from(u32::from_be_bytes([a, b, c, d]))),
+            Some(value) => <[u8; 8]>::try_from(value).ok().map(u64::from_be_bytes),
+            None => None,
+        })
+    }
+}
