@@ -1,0 +1,10 @@
+//! Harness: provisions and starts the card, the firmware and the Linux guest.
+//!
+//! The program behind `cargo run` is a thin shell around this library, so that integration tests run the same scenarios.
+//! The harness starts and watches; it never takes part in what card, firmware and driver say to each other.
+
+pub mod guest;
+pub mod interrupt;
+pub mod process;
+pub mod progress;
+pub mod provision;
