@@ -1,1 +1,19 @@
-//! See the crate description.
+//! The Tensor Processing Core of a Gaudi-class card: decoder, disassembler, assembler and simulator of its instruction set.
+//!
+//! The facts come from `tpc.md` (`boards/gaudi/docs/`), which also says how sure each of them is; where it leaves a choice to the
+//! model, the choice is marked "Chosen:" at the place that makes it. This crate owns the meaning of kernels and the state that one
+//! engine keeps. It never touches registers of the card: who starts the engine, where its memory is and what follows an end or a
+//! fault is the card model's (`hw-tests/card`).
+
+pub mod assemble;
+pub mod bundle;
+pub mod decode;
+pub mod disassemble;
+pub mod forms;
+pub mod opcodes;
+pub mod operand;
+
+pub use assemble::{AssembleError, assemble};
+pub use bundle::{BUNDLE_BYTES, Bundle};
+pub use decode::{DecodeError, Instruction, decode};
+pub use disassemble::disassemble;
