@@ -123,10 +123,10 @@ fn attend(pid: Pid, deadline: Instant, mut io: Option<(&mut PipeReader, &mut Out
     loop {
         let mut set = Vec::with_capacity(2);
         set.push(PollFd::new(&pidfd, PollFlags::IN));
-        if let Some((reader, _)) = &io {
-            if open {
-                set.push(PollFd::from_borrowed_fd(reader.as_fd(), PollFlags::IN));
-            }
+        if let Some((reader, _)) = &io
+            && open
+        {
+            set.push(PollFd::from_borrowed_fd(reader.as_fd(), PollFlags::IN));
         }
         let left = deadline.saturating_duration_since(Instant::now());
         match poll(&mut set, Some(&timespec(left))) {
@@ -134,10 +134,10 @@ fn attend(pid: Pid, deadline: Instant, mut io: Option<(&mut PipeReader, &mut Out
             Err(error) => return Err(format!("the process cannot be waited for: {error}")),
         }
         drop(set);
-        if let Some((reader, output)) = &mut io {
-            if open {
-                open = copy(reader, output)?;
-            }
+        if let Some((reader, output)) = &mut io
+            && open
+        {
+            open = copy(reader, output)?;
         }
         if let Some(status) = reap(pid)? {
             return Ok(Ended { code: status.exit_status(), signal: status.terminating_signal(), timed_out });
