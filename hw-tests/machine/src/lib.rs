@@ -4,7 +4,11 @@
 //! The harness starts and watches; it never takes part in what card, firmware and driver say to each other.
 
 pub mod guest;
+pub mod images;
 pub mod interrupt;
+pub mod logs;
 pub mod process;
 pub mod progress;
 pub mod provision;
+pub mod qemu;
+pub mod session;

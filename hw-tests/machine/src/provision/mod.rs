@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 pub use cache::{Cache, Manifest, Package, sha256_of};
-pub use rust_targets::ensure as ensure_rust_targets;
+pub use rust_targets::{FIRMWARE as FIRMWARE_TARGET, GUEST as GUEST_TARGET, ensure as ensure_rust_targets};
 pub use tools::{Emulator, Kernel, Qemu};
 
 use crate::progress::Progress;

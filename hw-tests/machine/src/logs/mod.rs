@@ -1,0 +1,4 @@
+//! What a run leaves for a person to read.
+
+pub mod console;
+pub mod run_folder;
