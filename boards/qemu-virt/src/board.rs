@@ -1,0 +1,198 @@
+//! The board of one core: every port of the control core, and the wait that puts them to sleep.
+//!
+//! The parts are public for callers that need several ports at once; [`Board`] itself implements all ports by delegation.
+
+use coxswain_abi::regs::mmu;
+use coxswain_abi::soc::{Attributes, Notification, PostedWrite};
+use coxswain_core::ports::{
+    CardMemory, Clock, DeviceMemory, HostMemory, Notifications, OutOfRange, PostedWrites, ReadError, Registers,
+};
+
+use crate::clock::BoardClock;
+use crate::memory::{CardWindow, DeviceReader, HostWindow};
+use crate::notify::NotificationRing;
+use crate::posted::PostedRing;
+use crate::shadow::Shadow;
+use crate::soc::Soc;
+
+/// Microseconds after which an idle core looks at its rings again whatever happened (`decisions.md` 3.13).
+pub const SAFETY_TICK_US: u64 = 100_000;
+
+/// The ports of one core.
+#[derive(Debug)]
+pub struct Board {
+    /// Windows and information page.
+    pub soc: Soc,
+    /// Register reads.
+    pub registers: Shadow,
+    /// Posted writes of this core.
+    pub posted: PostedRing,
+    /// Notifications of this core.
+    pub notifications: NotificationRing,
+    /// Reads as an initiator of the card.
+    pub device: DeviceReader,
+    /// The host's memory.
+    pub host: HostWindow,
+    /// SRAM and HBM.
+    pub card: CardWindow,
+    /// Time.
+    pub clock: BoardClock,
+    /// Clock value of the last safety sweep.
+    swept_us: u64,
+}
+
+impl Board {
+    /// The ports of core `core`; `None` for a core without rings. At most one per core may exist.
+    #[must_use]
+    pub fn new(soc: Soc, core: usize, clock: BoardClock) -> Option<Self> {
+        Some(Self {
+            soc,
+            registers: Shadow::new(&soc),
+            posted: PostedRing::new(&soc, core)?,
+            notifications: NotificationRing::new(&soc, core)?,
+            device: DeviceReader::new(&soc),
+            host: HostWindow::new(&soc),
+            card: CardWindow::new(&soc),
+            clock,
+            swept_us: 0,
+        })
+    }
+
+    /// Latches a page fault that firmware has found in the MMU's capture registers, unless an earlier one is still there
+    /// (`gaudi-mmu-sync.md` 1.7).
+    fn latch_fault(&mut self) {
+        let Some(address) = self.device.take_fault() else { return };
+        if self.registers.read(mmu::PAGE_ERROR_CAPTURE) & mmu::CAPTURE_VALID != 0 || self.posted.available() < 2 {
+            return;
+        }
+        self.posted.post_status(mmu::PAGE_ERROR_CAPTURE_VA, address as u32);
+        self.posted.post_status(mmu::PAGE_ERROR_CAPTURE, mmu::CAPTURE_VALID | (address >> 32) as u32 & 0x3_FFFF);
+    }
+
+    /// Everything that must have happened before this core may sleep. Returns false when there is work.
+    ///
+    /// `deadline_us` is the clock value of the next deadline.
+    fn prepare_to_sleep(&mut self, deadline_us: Option<u64>) -> bool {
+        self.posted.flush();
+        if self.notifications.take_pressure() {
+            self.posted.kick_if_unread();
+        }
+        let now = self.clock.now_us();
+        // In lockstep nothing can be lost, and a tick would be counted as work (`decisions.md` 4).
+        if !self.soc.is_lockstep() && now.saturating_sub(self.swept_us) >= SAFETY_TICK_US {
+            self.swept_us = now;
+            self.notifications.sweep();
+            self.posted.kick_if_unread();
+            return false;
+        }
+        deadline_us.is_none_or(|deadline| deadline > now) && self.notifications.arm_interrupt()
+    }
+
+    /// Clock value at which the core must be awake again.
+    fn wake_time(&self, deadline_us: Option<u64>) -> Option<u64> {
+        let tick = (!self.soc.is_lockstep()).then(|| self.swept_us.saturating_add(SAFETY_TICK_US));
+        match (deadline_us, tick) {
+            (Some(deadline), Some(tick)) => Some(deadline.min(tick)),
+            (deadline, tick) => deadline.or(tick),
+        }
+    }
+
+    /// Sleeps until there may be work: a notification, a doorbell, the clock reaching `deadline_us`, or the safety tick.
+    ///
+    /// Publishes posted writes first. Returns at once when something is waiting. May return without work.
+    #[cfg(target_os = "none")]
+    pub fn wait_for_work(&mut self, deadline_us: Option<u64>) {
+        if !self.prepare_to_sleep(deadline_us) {
+            return;
+        }
+        crate::timer::sleep(self.wake_time(deadline_us).map(|us| self.clock.tick_at(us)));
+        self.notifications.disarm_interrupt();
+    }
+
+    /// Host tests do not sleep: the same looks, without the processor.
+    #[cfg(not(target_os = "none"))]
+    pub fn wait_for_work(&mut self, deadline_us: Option<u64>) {
+        if self.prepare_to_sleep(deadline_us) {
+            let _ = self.wake_time(deadline_us);
+            self.notifications.disarm_interrupt();
+        }
+    }
+}
+
+impl Registers for Board {
+    #[inline]
+    fn read(&self, offset: u32) -> u32 {
+        self.registers.read(offset)
+    }
+}
+
+impl PostedWrites for Board {
+    #[inline]
+    fn available(&self) -> usize {
+        self.posted.available()
+    }
+
+    #[inline]
+    fn post(&mut self, write: PostedWrite) {
+        self.posted.post(write);
+    }
+
+    #[inline]
+    fn flush(&mut self) {
+        self.posted.flush();
+    }
+}
+
+impl DeviceMemory for Board {
+    #[inline]
+    fn read_words(&mut self, address: u64, access: Attributes, out: &mut [u64]) -> Result<(), ReadError> {
+        let result = self.device.read_words(address, access, out);
+        if result.is_err() {
+            self.latch_fault();
+        }
+        result
+    }
+}
+
+impl HostMemory for Board {
+    fn read(&self, address: u64, out: &mut [u8]) -> Result<(), OutOfRange> {
+        self.host.read(address, out)
+    }
+
+    fn write(&mut self, address: u64, data: &[u8]) -> Result<(), OutOfRange> {
+        self.host.write(address, data)
+    }
+
+    fn write_release(&mut self, address: u64, value: u32) -> Result<(), OutOfRange> {
+        self.host.write_release(address, value)
+    }
+}
+
+impl CardMemory for Board {
+    fn read(&self, address: u64, out: &mut [u8]) -> Result<(), OutOfRange> {
+        self.card.read(address, out)
+    }
+
+    fn write(&mut self, address: u64, data: &[u8]) -> Result<(), OutOfRange> {
+        self.card.write(address, data)
+    }
+}
+
+impl Notifications for Board {
+    #[inline]
+    fn next(&mut self) -> Option<Notification> {
+        self.notifications.next()
+    }
+
+    #[inline]
+    fn take_doorbells(&mut self) -> [u64; 2] {
+        self.notifications.take_doorbells()
+    }
+}
+
+impl Clock for Board {
+    #[inline]
+    fn now_us(&self) -> u64 {
+        self.clock.now_us()
+    }
+}

@@ -1,0 +1,82 @@
+//! What every exception level needs: its number, the core's number, parking, the start of an EL1 image.
+
+use cortex_a::registers::{CurrentEL, MPIDR_EL1, Readable};
+
+/// The current exception level, 0..=3.
+#[inline]
+#[must_use]
+pub fn current() -> u64 {
+    CurrentEL.read(cortex_a::registers::CurrentEL::EL)
+}
+
+/// Number of this core, 0..=3: affinity level 0, one cluster.
+#[inline]
+#[must_use]
+pub fn core() -> usize {
+    (MPIDR_EL1.get() & 3) as usize
+}
+
+/// Stops this core until a reset, asleep. No interrupt wakes it: what is pending would turn the sleep into a busy loop.
+pub fn park() -> ! {
+    // SAFETY: masks interrupts, switches this core's timer and its interrupt groups off; nothing else runs here afterwards.
+    // ICC_IGRPEN1_EL1 is accessible at EL1 and EL3 because the ROM has set ICC_SRE_EL3.
+    unsafe {
+        core::arch::asm!(
+            "msr daifset, #0xf",
+            "msr cntp_ctl_el0, xzr",
+            "msr S3_0_C12_C12_7, xzr",
+            "isb",
+            "dsb sy",
+            options(nostack),
+        );
+    }
+    loop {
+        cortex_a::asm::wfi();
+    }
+}
+
+/// The entry of an image that runs at Secure EL1: `x0` = address of the boot information on the boot core.
+///
+/// `$main` is `fn(u64) -> !` and is called with `x0`, its own stack, the MMU off, `.bss` cleared and interrupts masked.
+#[macro_export]
+macro_rules! el1_entry {
+    ($main:path) => {
+        const _: fn(u64) -> ! = $main;
+
+        extern "C" fn enter(boot_info: u64) -> ! {
+            $main(boot_info)
+        }
+
+        core::arch::global_asm!(
+            ".section .text.entry, \"ax\"",
+            ".global _start",
+            "_start:",
+            "msr daifset, #0xf",
+            "mov x19, x0",
+            // RES1 bits; MMU, caches and alignment checks of EL1 off, stack alignment check on.
+            "ldr x1, =0x30d00808",
+            "msr sctlr_el1, x1",
+            // Floating point traps.
+            "msr cpacr_el1, xzr",
+            "ldr x1, ={vectors}",
+            "msr vbar_el1, x1",
+            "isb",
+            "ldr x1, =__stack_top",
+            "mov sp, x1",
+            "ldr x1, =__bss_start",
+            "ldr x2, =__bss_end",
+            "1:",
+            "cmp x1, x2",
+            "b.hs 2f",
+            "stp xzr, xzr, [x1], #16",
+            "b 1b",
+            "2:",
+            "mov x0, x19",
+            "mov x29, xzr",
+            "mov x30, xzr",
+            "b {enter}",
+            vectors = sym $crate::fault::vectors_el1,
+            enter = sym enter,
+        );
+    };
+}

@@ -1,0 +1,148 @@
+//! The posted-write ring of one core: firmware produces, the card consumes in order.
+//!
+//! Owns the producer index and the entries between the two indices; reads the consumer index and the idle flag. Never waits:
+//! a write without room is dropped and counted, and the caller checks [`PostedWrites::available`] first.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use coxswain_abi::soc::{PostedWrite, core_block};
+use coxswain_core::ports::PostedWrites;
+
+use crate::barrier;
+use crate::soc::{Kick, Soc};
+use crate::window::Window;
+
+/// What went through the ring since the image started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(target_os = "none", derive(defmt::Format))]
+pub struct PostedCounters {
+    /// Entries written.
+    pub posted: u64,
+    /// Trapped kicks.
+    pub kicks: u64,
+    /// Writes dropped because their sender did not look for room.
+    pub dropped: u64,
+    /// Times the consumer index was not one that the card can have written.
+    pub bad_index: u64,
+}
+
+/// The producer side.
+#[derive(Debug)]
+pub struct PostedRing {
+    entries: Window,
+    producer: &'static AtomicU32,
+    consumer: &'static AtomicU32,
+    idle: &'static AtomicU32,
+    kick: Kick,
+    /// Entries of the ring; a power of two.
+    size: u32,
+    /// Next entry to write.
+    next: u32,
+    /// Last index that the card was shown.
+    published: u32,
+    counters: PostedCounters,
+}
+
+impl PostedRing {
+    /// The ring of core `core`; `None` for a core without rings.
+    ///
+    /// Continues at the index that the image before has left. An index that no image can have left (garbage after power-on)
+    /// is replaced by the card's.
+    #[must_use]
+    pub fn new(soc: &Soc, core: usize) -> Option<Self> {
+        let block = soc.core_block(core)?;
+        let size = soc.posted_entries();
+        let producer = block.word(core_block::POSTED_PRODUCER)?;
+        let consumer = block.word(core_block::POSTED_CONSUMER)?;
+        let (left, seen) = (producer.load(Ordering::Relaxed), consumer.load(Ordering::Relaxed));
+        let next = if left.wrapping_sub(seen) <= size { left } else { seen };
+        producer.store(next, Ordering::Relaxed);
+        Some(Self {
+            entries: block.part(core_block::POSTED_RING, 16 * u64::from(size))?,
+            producer,
+            consumer,
+            idle: block.word(core_block::POSTED_IDLE)?,
+            kick: soc.kick(core),
+            size,
+            next,
+            published: next,
+            counters: PostedCounters::default(),
+        })
+    }
+
+    /// Entries that the card has not consumed yet, published or not.
+    #[inline]
+    fn used(&self) -> u32 {
+        // Acquire: an entry is only overwritten after the card has read it.
+        self.next.wrapping_sub(self.consumer.load(Ordering::Acquire))
+    }
+
+    /// True when the card has consumed everything that was published.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.published == self.consumer.load(Ordering::Acquire)
+    }
+
+    /// What went through the ring.
+    #[must_use]
+    pub const fn counters(&self) -> PostedCounters {
+        self.counters
+    }
+
+    /// Kicks the card when published entries are unread, whatever the idle flag says: it looks at its backlog again, and a
+    /// lost kick is healed.
+    pub fn kick_if_unread(&mut self) {
+        if !self.is_empty() {
+            self.ring();
+        }
+    }
+
+    fn ring(&mut self) {
+        self.counters.kicks += 1;
+        self.kick.ring();
+    }
+}
+
+impl PostedWrites for PostedRing {
+    #[inline]
+    fn available(&self) -> usize {
+        // A distance beyond the size is no index of the card's: no room until it writes a sane one.
+        self.size.saturating_sub(self.used()) as usize
+    }
+
+    #[inline]
+    fn post(&mut self, write: PostedWrite) {
+        let used = self.used();
+        if used >= self.size {
+            if used > self.size {
+                self.counters.bad_index += 1;
+            }
+            self.counters.dropped += 1;
+            return;
+        }
+        let slot = 16 * u64::from(self.next & (self.size - 1));
+        let [first, second] = write.to_words();
+        let cells: [Option<&AtomicU64>; 2] = [self.entries.double_word(slot), self.entries.double_word(slot + 8)];
+        if let [Some(address), Some(data)] = cells {
+            address.store(first, Ordering::Relaxed);
+            data.store(second, Ordering::Relaxed);
+            self.next = self.next.wrapping_add(1);
+            self.counters.posted += 1;
+        }
+    }
+
+    #[inline]
+    fn flush(&mut self) {
+        if self.published == self.next {
+            return;
+        }
+        // Release: the entries are visible before the index.
+        self.producer.store(self.next, Ordering::Release);
+        self.published = self.next;
+        // The store above must not pass the load below: either the card sees the index or we see its flag.
+        barrier::full();
+        if self.idle.load(Ordering::Relaxed) == 1 {
+            self.ring();
+        }
+    }
+}

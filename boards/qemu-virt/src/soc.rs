@@ -1,0 +1,199 @@
+//! The SoC-side function as this board sees it: windows over its BARs, the information page and the rings of a core.
+//!
+//! See [`coxswain_abi::soc`] for the contract. This module owns the mapping only: who writes which index is decided there and
+//! implemented in [`crate::posted`] and [`crate::notify`].
+
+use coxswain_abi::regs;
+use coxswain_abi::soc::{bar0, core_block, info};
+
+use crate::boot_info::BarAddresses;
+use crate::window::Window;
+
+/// Why the function's memory was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(target_os = "none", derive(defmt::Format))]
+pub enum AttachError {
+    /// The information page has another magic.
+    Magic(u32),
+    /// The information page has another version.
+    Version(u32),
+    /// A ring has no power-of-two size that fits its place.
+    RingGeometry {
+        /// Entries of the posted-write ring.
+        posted: u32,
+        /// Entries of the notification ring.
+        notify: u32,
+    },
+    /// More memory is announced than the BAR behind it has.
+    Extent {
+        /// Bytes of host memory.
+        host: u64,
+        /// Bytes of HBM.
+        hbm: u64,
+    },
+}
+
+impl core::fmt::Display for AttachError {
+    fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
+        match self {
+            Self::Magic(magic) => write!(f, "information page has magic {magic:#010x}, not {:#010x}", info::MAGIC_VALUE),
+            Self::Version(version) => {
+                write!(f, "information page has version {version}, this firmware speaks {}", info::VERSION_VALUE)
+            }
+            Self::RingGeometry { posted, notify } => write!(f, "ring sizes {posted} and {notify} do not fit"),
+            Self::Extent { host, hbm } => write!(f, "host {host:#x} or HBM {hbm:#x} bytes exceed their BARs"),
+        }
+    }
+}
+
+/// Windows over the SoC-side function. Copies refer to the same memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Soc {
+    /// The mapped part of BAR0.
+    bar0: Window,
+    /// Host memory, bus addresses from 0.
+    pub(crate) host: Window,
+    /// HBM, device addresses from 0.
+    pub(crate) hbm: Window,
+    /// SRAM, device addresses from [`regs::SRAM_BASE`].
+    pub(crate) sram: Window,
+    /// The register shadow, CFG offsets.
+    pub(crate) shadow: Window,
+    /// The information page.
+    pub(crate) info: Window,
+    posted_entries: u32,
+    notify_entries: u32,
+    kick: *mut u32,
+}
+
+// SAFETY: `kick` is the address of a trapped register that takes 32-bit writes from any core; the windows are Send.
+unsafe impl Send for Soc {}
+// SAFETY: as above.
+unsafe impl Sync for Soc {}
+
+/// Bytes of the information page.
+const INFO_BYTES: u64 = 0x1000;
+
+impl Soc {
+    /// Attaches to the function whose BARs are at `bars`, after checks of the information page.
+    ///
+    /// # Safety
+    /// The three BARs must be enabled at these addresses (identity-mapped where the MMU is on: memory as normal memory, the
+    /// kick page as device memory), for as long as the result or a copy is used.
+    ///
+    /// # Errors
+    /// [`AttachError`] when the card speaks another version of the contract or announces what cannot be.
+    pub unsafe fn attach(bars: &BarAddresses) -> Result<Self, AttachError> {
+        let base = bars.bar0 as *mut u8;
+        // SAFETY: the caller vouches for BAR0; all of `MAPPED` is backed by memory.
+        let window = unsafe { Window::new(base, bar0::MAPPED) };
+        // SAFETY: KICK lies inside BAR0, right behind the mapped part.
+        let kick = unsafe { base.add(bar0::KICK as usize) }.cast::<u32>();
+        // SAFETY: the constants of `bar0` lie inside BAR0 and are multiples of 4096.
+        let part = |offset: u64, bytes: u64| unsafe { Window::new(base.add(offset as usize), bytes) };
+        let page = part(bar0::INFO, INFO_BYTES);
+        let word = |offset| page.read_u32(offset).unwrap_or(0);
+        let double_word = |offset| page.read_u64(offset).unwrap_or(0);
+
+        if word(info::MAGIC) != info::MAGIC_VALUE {
+            return Err(AttachError::Magic(word(info::MAGIC)));
+        }
+        if word(info::VERSION) != info::VERSION_VALUE {
+            return Err(AttachError::Version(word(info::VERSION)));
+        }
+        let (posted, notify) = (word(info::POSTED_ENTRIES), word(info::NOTIFY_ENTRIES));
+        let fits = |entries: u32, room: u64| entries.is_power_of_two() && u64::from(entries) * 16 <= room;
+        if !fits(posted, core_block::NOTIFY_RING - core_block::POSTED_RING)
+            || !fits(notify, core_block::STRIDE - core_block::NOTIFY_RING)
+        {
+            return Err(AttachError::RingGeometry { posted, notify });
+        }
+        let (host, hbm) = (double_word(info::HOST_BYTES), double_word(info::HBM_BYTES));
+        if host > bars.bar2_bytes || hbm > bars.bar4_bytes || hbm > regs::HBM_SIZE {
+            return Err(AttachError::Extent { host, hbm });
+        }
+        Ok(Self {
+            bar0: window,
+            // SAFETY: the caller vouches for BAR2, and the card says that `host` bytes of it are backed.
+            host: unsafe { Window::new(bars.bar2 as *mut u8, host) },
+            // SAFETY: the caller vouches for BAR4, and the card says that `hbm` bytes of it are backed.
+            hbm: unsafe { Window::new(bars.bar4 as *mut u8, hbm) },
+            sram: part(bar0::SRAM, regs::SRAM_SIZE),
+            shadow: part(bar0::SHADOW, bar0::SHADOW_SIZE),
+            info: page,
+            posted_entries: posted,
+            notify_entries: notify,
+            kick,
+        })
+    }
+
+    /// A field of the information page.
+    #[must_use]
+    pub fn info_u32(&self, offset: u64) -> u32 {
+        self.info.read_u32(offset).unwrap_or(0)
+    }
+
+    /// True when the card finishes the work of a kick before the trapped write returns.
+    #[must_use]
+    pub fn is_lockstep(&self) -> bool {
+        self.info_u32(info::LOCKSTEP) == 1
+    }
+
+    /// Entries of a posted-write ring, a power of two.
+    #[must_use]
+    pub const fn posted_entries(&self) -> u32 {
+        self.posted_entries
+    }
+
+    /// Entries of a notification ring, a power of two.
+    #[must_use]
+    pub const fn notify_entries(&self) -> u32 {
+        self.notify_entries
+    }
+
+    /// The block of core `core`; `None` for a core without rings.
+    #[must_use]
+    pub fn core_block(&self, core: usize) -> Option<Window> {
+        if core >= coxswain_abi::soc::CORES {
+            return None;
+        }
+        self.bar0.part(core_block::offset(core), core_block::STRIDE)
+    }
+
+    /// Writes the control page: QMAN `qman` and its engine notify core `core`.
+    ///
+    /// Out-of-range numbers change nothing.
+    pub fn route_qman(&self, qman: usize, core: usize) {
+        if qman < coxswain_abi::soc::QMANS && core < coxswain_abi::soc::CORES {
+            let offset = bar0::CONTROL + coxswain_abi::soc::control::ROUTE + qman as u64;
+            // Inside BAR0 by the two checks.
+            let _ = self.bar0.write_bytes(offset, &[core as u8]);
+        }
+    }
+
+    /// The trapped register that makes the card look at core `core`'s posted writes.
+    #[must_use]
+    pub fn kick(&self, core: usize) -> Kick {
+        Kick { register: self.kick, core: core as u32 }
+    }
+}
+
+/// The kick register with a core's number.
+#[derive(Debug, Clone, Copy)]
+pub struct Kick {
+    register: *mut u32,
+    core: u32,
+}
+
+// SAFETY: see `Soc`: a trapped register that takes 32-bit writes from any core.
+unsafe impl Send for Kick {}
+
+impl Kick {
+    /// Makes the card look at this core's ring. Costs a trap: tens of microseconds.
+    pub fn ring(&self) {
+        if let Some(register) = core::ptr::NonNull::new(self.register.cast::<safe_mmio::fields::WriteOnly<u32>>()) {
+            // SAFETY: the register of the attached function, device memory; writes need no exclusion between cores.
+            unsafe { safe_mmio::UniqueMmioPointer::new(register) }.write(self.core);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! A mapped memory window, every access checked against its extent.
+//!
+//! The other side - the card, and through it the host - reads and writes the same memory at any time, so every access is
+//! an atomic one: no reference into a window ever exists. A mapped BAR touched beyond the file behind it kills the machine
+//! (`decisions.md` 3.10), therefore the extent is that of the file and not that of the BAR.
+
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+/// A mapped window of `bytes` bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    base: *mut u8,
+    bytes: u64,
+}
+
+// SAFETY: a window is an address and a length; all accesses through it are atomic.
+unsafe impl Send for Window {}
+// SAFETY: as above: accesses from several cores at once are atomic.
+unsafe impl Sync for Window {}
+
+impl Window {
+    /// A window over `bytes` bytes of memory from `base`.
+    ///
+    /// # Safety
+    /// `base .. base + bytes` must be mapped, readable and writable memory for as long as the window or a copy of it is
+    /// used, must not be memory that Rust owns otherwise, and `base` must be aligned to 8 bytes.
+    #[must_use]
+    pub const unsafe fn new(base: *mut u8, bytes: u64) -> Self {
+        Self { base, bytes }
+    }
+
+    /// Bytes of the window.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// A part of the window; `None` when it does not lie inside or does not start on 8 bytes.
+    #[must_use]
+    pub fn part(&self, offset: u64, bytes: u64) -> Option<Self> {
+        if offset % 8 != 0 || !self.contains(offset, bytes) {
+            return None;
+        }
+        // SAFETY: the part lies inside a window that fulfils the contract of `new`, and `offset` keeps the alignment.
+        Some(unsafe { Self::new(self.base.add(offset as usize), bytes) })
+    }
+
+    /// True when `length` bytes at `offset` lie inside.
+    #[must_use]
+    pub const fn contains(&self, offset: u64, length: u64) -> bool {
+        offset <= self.bytes && length <= self.bytes - offset
+    }
+
+    /// The 32-bit cell at `offset`; `None` outside the window or off alignment.
+    #[inline]
+    #[must_use]
+    pub fn word(&self, offset: u64) -> Option<&'static AtomicU32> {
+        if offset % 4 != 0 || !self.contains(offset, 4) {
+            return None;
+        }
+        // SAFETY: inside the window and aligned (the base is aligned to 8), valid for the life of the mapping, which the
+        // creator of the window vouched for; all accesses are atomic.
+        Some(unsafe { AtomicU32::from_ptr(self.base.add(offset as usize).cast()) })
+    }
+
+    /// The 64-bit cell at `offset`; `None` outside the window or off alignment.
+    #[inline]
+    #[must_use]
+    pub fn double_word(&self, offset: u64) -> Option<&'static AtomicU64> {
+        if offset % 8 != 0 || !self.contains(offset, 8) {
+            return None;
+        }
+        // SAFETY: as in `word`.
+        Some(unsafe { AtomicU64::from_ptr(self.base.add(offset as usize).cast()) })
+    }
+
+    /// Reads the 32-bit word at `offset`; `None` outside the window or off alignment.
+    #[inline]
+    #[must_use]
+    pub fn read_u32(&self, offset: u64) -> Option<u32> {
+        self.word(offset).map(|cell| cell.load(Ordering::Relaxed))
+    }
+
+    /// Reads the 64-bit word at `offset`; `None` outside the window or off alignment.
+    #[inline]
+    #[must_use]
+    pub fn read_u64(&self, offset: u64) -> Option<u64> {
+        self.double_word(offset).map(|cell| cell.load(Ordering::Relaxed))
+    }
+
+    /// Reads `out.len()` 64-bit words from `offset` (8-byte aligned); false and nothing read when any lies outside.
+    #[inline]
+    #[must_use]
+    pub fn read_words(&self, offset: u64, out: &mut [u64]) -> bool {
+        if offset % 8 != 0 || !self.contains(offset, 8 * out.len() as u64) {
+            return false;
+        }
+        // SAFETY: every word read below lies inside the window (checked above) and is aligned.
+        let source = unsafe { self.base.add(offset as usize) }.cast::<u64>();
+        for (index, word) in out.iter_mut().enumerate() {
+            // SAFETY: `index < out.len()`, so the word lies inside the window; the access is atomic.
+            *word = u64::from_le(unsafe { AtomicU64::from_ptr(source.add(index)) }.load(Ordering::Relaxed));
+        }
+        true
+    }
+
+    /// Copies `out.len()` bytes from `offset`; false and nothing copied when any lies outside.
+    #[must_use]
+    pub fn read_bytes(&self, offset: u64, out: &mut [u8]) -> bool {
+        if !self.contains(offset, out.len() as u64) {
+            return false;
+        }
+        let mut at = offset as usize;
+        let (head, middle) = out.split_at_mut(head_length(at, out.len()));
+        for byte in head {
+            *byte = self.load_byte(at);
+            at += 1;
+        }
+        let mut words = middle.chunks_exact_mut(8);
+        for word in &mut words {
+            // SAFETY: `contains` covers the whole range and `at` is a multiple of 8 here.
+            let cell = unsafe { AtomicU64::from_ptr(self.base.add(at).cast()) };
+            word.copy_from_slice(&cell.load(Ordering::Relaxed).to_ne_bytes());
+            at += 8;
+        }
+        for byte in words.into_remainder() {
+            *byte = self.load_byte(at);
+            at += 1;
+        }
+        true
+    }
+
+    /// Copies `data` to `offset`; false and nothing written when any byte lies outside.
+    #[must_use]
+    pub fn write_bytes(&self, offset: u64, data: &[u8]) -> bool {
+        if !self.contains(offset, data.len() as u64) {
+            return false;
+        }
+        let mut at = offset as usize;
+        let (head, middle) = data.split_at(head_length(at, data.len()));
+        for &byte in head {
+            self.store_byte(at, byte);
+            at += 1;
+        }
+        let mut words = middle.chunks_exact(8);
+        for word in &mut words {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(word);
+            // SAFETY: `contains` covers the whole range and `at` is a multiple of 8 here.
+            let cell = unsafe { AtomicU64::from_ptr(self.base.add(at).cast()) };
+            cell.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+            at += 8;
+        }
+        for &byte in words.remainder() {
+            self.store_byte(at, byte);
+            at += 1;
+        }
+        true
+    }
+
+    /// Loads one byte. Callers have checked that `at` lies inside.
+    fn load_byte(&self, at: usize) -> u8 {
+        // SAFETY: the callers checked `at` against the extent; the access is atomic.
+        unsafe { AtomicU8::from_ptr(self.base.add(at)) }.load(Ordering::Relaxed)
+    }
+
+    /// Stores one byte. Callers have checked that `at` lies inside.
+    fn store_byte(&self, at: usize, byte: u8) {
+        // SAFETY: the callers checked `at` against the extent; the access is atomic.
+        unsafe { AtomicU8::from_ptr(self.base.add(at)) }.store(byte, Ordering::Relaxed);
+    }
+}
+
+/// Bytes before the first 8-byte boundary at or after `at`, at most `length`.
+fn head_length(at: usize, length: usize) -> usize {
+    (at.wrapping_neg() & 7).min(length)
+}
