@@ -20,7 +20,7 @@ use super::config_space::{ConfigSpace, Identity};
 use super::iatu::{Iatu, Target};
 use super::msi::Msi;
 use super::trace::{Path, RegisterTrace, TraceEntry};
-use super::{CONFIG_SIZE, RegisterBus, copy_word_part};
+use super::{CONFIG_SIZE, RegisterBus, copy_word_part, irq_count};
 use crate::memory::Memories;
 use crate::vfio_user::{Area, CONFIG_REGION, Device, DmaWindow, Errno, IrqAction, MSI_INDEX, Region};
 
@@ -387,7 +387,7 @@ impl Device for HostFunction {
     }
 
     fn irq_count(&self, index: u32) -> u32 {
-        if index == MSI_INDEX { self.msi.vectors() } else { 0 }
+        irq_count(index, &self.msi)
     }
 
     fn set_irqs(&self, index: u32, start: u32, count: u32, action: IrqAction) -> Result<(), Errno> {

@@ -16,6 +16,8 @@ mod names;
 pub mod soc;
 pub mod trace;
 
+use crate::vfio_user;
+
 /// Bytes of a PCIe function's configuration space.
 pub const CONFIG_SIZE: u64 = 4096;
 
@@ -29,6 +31,16 @@ pub trait RegisterBus: Send + Sync {
 
     /// Core `core` (below `CORES`) has something in its posted-write ring.
     fn kick(&self, core: usize);
+}
+
+/// Vectors of interrupt index `index` of a function with the MSI vectors `msi`.
+fn irq_count(index: u32, msi: &msi::Msi) -> u32 {
+    match index {
+        vfio_user::MSI_INDEX => msi.vectors(),
+        // Never raised; QEMU warns at every start about a function without it.
+        vfio_user::ERROR_INDEX => 1,
+        _ => 0,
+    }
 }
 
 /// Copies the part of `word`, a little-endian 32-bit register at `register`, that an access of `data.len()` bytes at

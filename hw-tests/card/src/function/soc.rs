@@ -18,7 +18,7 @@ use coxswain_abi::soc::{CORES, DEVICE_ID, VENDOR_ID, bar0};
 
 use super::config_space::{ConfigSpace, Identity};
 use super::msi::Msi;
-use super::{CONFIG_SIZE, RegisterBus};
+use super::{CONFIG_SIZE, RegisterBus, irq_count};
 use crate::memory::Memories;
 use crate::vfio_user::{Area, CONFIG_REGION, Device, DmaWindow, Errno, IrqAction, MSI_INDEX, Region};
 
@@ -181,7 +181,7 @@ impl Device for SocFunction {
     }
 
     fn irq_count(&self, index: u32) -> u32 {
-        if index == MSI_INDEX { self.msi.vectors() } else { 0 }
+        irq_count(index, &self.msi)
     }
 
     fn set_irqs(&self, index: u32, start: u32, count: u32, action: IrqAction) -> Result<(), Errno> {

@@ -33,6 +33,8 @@ pub const CONFIG_REGION: usize = 7;
 pub const REGIONS: usize = 9;
 /// Interrupt index of MSI.
 pub const MSI_INDEX: u32 = 1;
+/// Interrupt index of the error notice.
+pub const ERROR_INDEX: u32 = 3;
 /// Interrupt indices that a PCI function reports (INTx, MSI, MSI-X, error, request).
 pub const IRQ_INDICES: u32 = 5;
 /// Most bytes one region access may move; announced at negotiation.
