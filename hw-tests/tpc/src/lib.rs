@@ -12,8 +12,13 @@ pub mod disassemble;
 pub mod forms;
 pub mod opcodes;
 pub mod operand;
+pub mod sim;
 
 pub use assemble::{AssembleError, assemble};
 pub use bundle::{BUNDLE_BYTES, Bundle};
 pub use decode::{DecodeError, Instruction, decode};
 pub use disassemble::disassemble;
+pub use sim::{Cause, Fault, FlatMemory, Launch, Memory, MemoryFault, Outcome, Tpc};
+
+/// Source of the kernel that clears the local memories, in the syntax of [`assemble`]; built, it serves as `gaudi_tpc.bin`.
+pub const MEMINIT_SOURCE: &str = include_str!("../kernels/meminit.tpc");

@@ -1,5 +1,8 @@
 //! Every encoding of `tpc-vectors.csv`, in both directions.
 
+// Helpers of tests may unwrap like the tests themselves.
+#![allow(clippy::unwrap_used)]
+
 use coxswain_tpc::{assemble, disassemble};
 
 /// (line, text, bytes) of each row. The first field may be quoted and then holds no quotes itself.

@@ -1,0 +1,135 @@
+//! Where the program goes on: LOOP, its delay slot, jumps (`tpc.md` 7).
+
+use super::registers::Registers;
+use super::{Cause, Trap};
+use crate::bundle::BUNDLE_BYTES;
+use crate::decode::{Comparison, LoopInstruction, LoopOperand};
+
+/// Nested loops that the hardware can count.
+const LEVELS: usize = 4;
+/// The counter of the outermost loop.
+const FIRST_COUNTER: u8 = 32;
+
+/// What a bundle says about the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// The bundle behind it.
+    Next,
+    /// The bundle at this address.
+    Jump(u64),
+    /// None: the kernel ends.
+    Halt,
+}
+
+/// A loop whose body runs.
+#[derive(Clone, Copy, Debug)]
+struct ActiveLoop {
+    /// First bundle of the body.
+    body: u64,
+    /// Last bundle of the body.
+    end: u64,
+    counter: i32,
+    boundary: i32,
+    step: i32,
+    comparison: Comparison,
+}
+
+/// The active loops and the delay slot.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LoopStack {
+    active: Vec<ActiveLoop>,
+    /// Where to go behind the delay slot of the LOOP that was executed last.
+    behind_delay_slot: Option<u64>,
+    /// The bundle that is executed now is a delay slot.
+    in_delay_slot: bool,
+}
+
+impl LoopStack {
+    /// Executes the LOOP at `pc`.
+    pub(super) fn enter(
+        &mut self,
+        instruction: &LoopInstruction,
+        pc: u64,
+        registers: &mut Registers,
+    ) -> Result<(), Trap> {
+        self.refuse_in_delay_slot("LOOP")?;
+        let body = advance(pc, 2 * BUNDLE_BYTES as i64)?;
+        let end = advance(pc, i64::from(instruction.end))?;
+        let behind = advance(end, BUNDLE_BYTES as i64)?;
+        let predicate = instruction.predicate;
+        if registers.sp(predicate.register) == predicate.inverted {
+            self.behind_delay_slot = Some(behind);
+            return Ok(());
+        }
+        if self.active.len() == LEVELS {
+            return Err(Trap::new(Cause::IllegalInstruction, format!("more than {LEVELS} nested loops")));
+        }
+        let value = |operand| match operand {
+            LoopOperand::Register(number) => registers.s(number) as i32,
+            LoopOperand::Immediate(value) => value as i32,
+        };
+        // Captured once: compiled kernels overwrite the registers inside the body.
+        let active = ActiveLoop {
+            body,
+            end,
+            counter: value(instruction.start),
+            boundary: value(instruction.boundary),
+            step: value(instruction.step),
+            comparison: instruction.comparison,
+        };
+        registers.set_s(FIRST_COUNTER + self.active.len() as u8, active.counter as u32);
+        if active.comparison.holds(active.counter, active.boundary) {
+            self.active.push(active);
+            self.behind_delay_slot = Some(body);
+        } else {
+            self.behind_delay_slot = Some(behind);
+        }
+        Ok(())
+    }
+
+    /// The address that follows the bundle at `pc`; ends an iteration when that bundle was the last of a body.
+    ///
+    /// Chosen: a jump in the last bundle of a body leaves the loop as it is (compiled code keeps jumps away from there), and the
+    /// counter keeps the first value that failed the comparison.
+    pub(super) fn next(&mut self, flow: Flow, pc: u64, registers: &mut Registers) -> Result<u64, Trap> {
+        if let Flow::Jump(target) = flow {
+            self.refuse_in_delay_slot("a jump")?;
+            return Ok(target);
+        }
+        let following = advance(pc, BUNDLE_BYTES as i64)?;
+        if let Some(target) = self.behind_delay_slot {
+            if self.in_delay_slot {
+                self.behind_delay_slot = None;
+                self.in_delay_slot = false;
+                return Ok(target);
+            }
+            // The bundle at `pc` was the LOOP itself.
+            self.in_delay_slot = true;
+            return Ok(following);
+        }
+        let level = self.active.len();
+        let Some(innermost) = self.active.last_mut().filter(|active| active.end == pc) else {
+            return Ok(following);
+        };
+        innermost.counter = innermost.counter.wrapping_add(innermost.step);
+        registers.set_s(FIRST_COUNTER + level as u8 - 1, innermost.counter as u32);
+        if innermost.comparison.holds(innermost.counter, innermost.boundary) {
+            return Ok(innermost.body);
+        }
+        self.active.pop();
+        Ok(following)
+    }
+
+    fn refuse_in_delay_slot(&self, what: &str) -> Result<(), Trap> {
+        if self.in_delay_slot {
+            return Err(Trap::new(Cause::IllegalInstruction, format!("{what} in the delay slot of a LOOP")));
+        }
+        Ok(())
+    }
+}
+
+/// An address some bytes further.
+pub(super) fn advance(pc: u64, distance: i64) -> Result<u64, Trap> {
+    pc.checked_add_signed(distance)
+        .ok_or_else(|| Trap::new(Cause::ProgramCounterWrap, format!("{pc:#x} {distance:+} leaves the address space")))
+}
