@@ -34,8 +34,7 @@ impl BoardClock {
     #[cfg(target_os = "none")]
     #[must_use]
     pub fn start() -> Self {
-        use cortex_a::registers::{CNTFRQ_EL0, Readable};
-        Self { start: ticks(), frequency: CNTFRQ_EL0.get() }
+        Self { start: ticks(), frequency: frequency() }
     }
 
     /// Counter value at which the clock shows `us`.
@@ -58,6 +57,14 @@ impl Clock for BoardClock {
     fn now_us(&self) -> u64 {
         ticks_to_us(self.start, self.frequency)
     }
+}
+
+/// Frequency of the counter, Hz.
+#[cfg(target_os = "none")]
+#[must_use]
+pub fn frequency() -> u64 {
+    use cortex_a::registers::{CNTFRQ_EL0, Readable};
+    CNTFRQ_EL0.get()
 }
 
 /// The counter.
@@ -85,7 +92,7 @@ mod tests {
     fn a_deadline_is_never_early() {
         for us in [0, 1, 3, 999_999, 1_000_001, 12_345_678] {
             assert!(ticks_to_us(us_to_ticks(us, 62_500_000), 62_500_000) >= us);
-            assert!(us_to_ticks(us, 62_500_000) <= us * 63 );
+            assert!(us_to_ticks(us, 62_500_000) <= us * 63);
         }
     }
 

@@ -35,6 +35,27 @@ pub fn park() -> ! {
     }
 }
 
+/// Leaves this image for the one at `entry`, at the same exception level with the MMU off, with `x0 = argument`.
+///
+/// # Safety
+/// `entry` must be an image that is linked for this address, was written by this core, and expects `argument`.
+pub unsafe fn enter_image(entry: u64, argument: u64) -> ! {
+    // SAFETY: the caller vouches for the image; with the MMU off, its bytes are in memory after the barrier, and the
+    // invalidation drops what was fetched from there before.
+    unsafe {
+        core::arch::asm!(
+            "dsb sy",
+            "ic iallu",
+            "dsb sy",
+            "isb",
+            "br {entry}",
+            entry = in(reg) entry,
+            in("x0") argument,
+            options(noreturn),
+        );
+    }
+}
+
 /// The entry of an image that runs at Secure EL1: `x0` = address of the boot information on the boot core.
 ///
 /// `$main` is `fn(u64) -> !` and is called with `x0`, its own stack, the MMU off, `.bss` cleared and interrupts masked.

@@ -9,7 +9,7 @@
 //! * [`el3`] - boot ROM only: entry, hand-over, the resident monitor. [`smc`] - how other images call it.
 //! * [`el`] - entry of the images at Secure EL1, parking. [`fault`], [`epitaph`] - what happens on a fatal error.
 //! * [`pci`], [`soc`] - the SoC-side function; [`posted`], [`notify`], [`shadow`], [`memory`], [`translation`] - its parts.
-//! * [`boot_info`] - what the stages hand over. [`memory_map`] - every address.
+//! * [`stage`] - what ROM and boot-fit share. [`boot_info`] - what the stages hand over. [`memory_map`] - every address.
 //! * [`log`] (defmt), [`text`], [`pmu`], [`clock`], `timer`, `gic`, `paging`, `heap`.
 //!
 //! The parts that do not touch the processor also run in host tests.
@@ -48,6 +48,8 @@ pub mod heap;
 pub mod log;
 #[cfg(target_os = "none")]
 pub mod pmu;
+#[cfg(target_os = "none")]
+pub mod stage;
 #[cfg(target_os = "none")]
 pub mod text;
 #[cfg(target_os = "none")]

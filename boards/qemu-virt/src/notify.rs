@@ -62,10 +62,7 @@ impl NotificationRing {
             producer: block.word(core_block::NOTIFY_PRODUCER)?,
             consumer,
             want_interrupt: block.word(core_block::WANT_INTERRUPT)?,
-            doorbells: [
-                block.double_word(core_block::DOORBELLS)?,
-                block.double_word(core_block::DOORBELLS + 8)?,
-            ],
+            doorbells: [block.double_word(core_block::DOORBELLS)?, block.double_word(core_block::DOORBELLS + 8)?],
             size,
             next: consumer.load(Ordering::Relaxed),
             pressure: false,

@@ -70,7 +70,9 @@ impl core::fmt::Display for PciError {
         match self {
             Self::WrongFunction(0xFFFF_FFFF) => f.write_str("no function at 00:01.0"),
             Self::WrongFunction(id) => write!(f, "function at 00:01.0 is {:04x}:{:04x}", id & 0xFFFF, id >> 16),
-            Self::WrongBar { bar, bytes } => write!(f, "BAR{bar} is no 64-bit memory BAR of a usable size ({bytes:#x})"),
+            Self::WrongBar { bar, bytes } => {
+                write!(f, "BAR{bar} is no 64-bit memory BAR of a usable size ({bytes:#x})")
+            }
             Self::NoMsi => f.write_str("no 64-bit MSI capability"),
         }
     }

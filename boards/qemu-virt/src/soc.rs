@@ -36,7 +36,9 @@ pub enum AttachError {
 impl core::fmt::Display for AttachError {
     fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
         match self {
-            Self::Magic(magic) => write!(f, "information page has magic {magic:#010x}, not {:#010x}", info::MAGIC_VALUE),
+            Self::Magic(magic) => {
+                write!(f, "information page has magic {magic:#010x}, not {:#010x}", info::MAGIC_VALUE)
+            }
             Self::Version(version) => {
                 write!(f, "information page has version {version}, this firmware speaks {}", info::VERSION_VALUE)
             }
