@@ -1,1 +1,0 @@
-//! CPUCP: answers the driver's control packets.
