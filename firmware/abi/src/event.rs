@@ -95,11 +95,11 @@ pub const fn is_unmasked_by_host(id: u16) -> bool {
     match id {
         // G: single-bit ECC errors.
         32 | 34 | 36 | 38..=45 | 70..=77 | 86 | 88 | 89 | 92..=123 | 156..=160 | 176..=179 | 185..=188 | 193 => true,
-        54..=69 => id % 2 == 0,
+        54..=69 => id & 1 == 0,
         // H: decoders.
         200 | 257 | 262 | 263 => true,
         // E: TPC decoders.
-        201..=215 => id % 2 == 1,
+        201..=215 => id & 1 == 1,
         // J: MME responses.
         219 | 220 | 224 | 225 | 229 | 230 | 234 | 235 => true,
         // M: NIC, N: sync managers.

@@ -68,7 +68,7 @@ impl EventRing {
     /// below 2^50); `None` for other values.
     #[must_use]
     pub const fn new(base: u64, entries: u32) -> Option<Self> {
-        if base % 4 != 0 || base >> 50 != 0 || !entries.is_power_of_two() || entries > Self::LARGEST {
+        if !base.is_multiple_of(4) || base >> 50 != 0 || !entries.is_power_of_two() || entries > Self::LARGEST {
             return None;
         }
         Some(Self { base, entries })
