@@ -10,7 +10,7 @@
 //! * [`el`] - entry of the images at Secure EL1, parking. [`fault`], [`epitaph`] - what happens on a fatal error.
 //! * [`pci`], [`soc`] - the SoC-side function; [`posted`], [`notify`], [`shadow`], [`memory`], [`translation`] - its parts.
 //! * [`stage`] - what ROM and boot-fit share. [`boot_info`] - what the stages hand over. [`memory_map`] - every address.
-//! * [`log`] (defmt), [`text`], [`pmu`], [`clock`], `timer`, `gic`, `paging`, `heap`.
+//! * [`log`] (defmt), [`text`], [`pmu`], [`clock`], [`timer`], [`gic`], [`paging`], [`heap`], [`cores`].
 //!
 //! The parts that do not touch the processor also run in host tests.
 
@@ -33,6 +33,8 @@ pub mod translation;
 pub mod window;
 
 #[cfg(target_os = "none")]
+pub mod cores;
+#[cfg(target_os = "none")]
 pub mod el;
 #[cfg(target_os = "none")]
 pub mod el3;
@@ -46,6 +48,8 @@ pub mod gic;
 pub mod heap;
 #[cfg(target_os = "none")]
 pub mod log;
+#[cfg(target_os = "none")]
+pub mod paging;
 #[cfg(target_os = "none")]
 pub mod pmu;
 #[cfg(target_os = "none")]

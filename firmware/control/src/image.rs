@@ -1,0 +1,77 @@
+//! The image proper, for the target only.
+
+use coxswain_abi::regs::psoc::{self, boot_status, sts0};
+use coxswain_core::ports::{Notifications, PostedWrites};
+use coxswain_qemu_virt::board::Board;
+use coxswain_qemu_virt::boot_info::{self, BootInfo, Stage};
+use coxswain_qemu_virt::clock::BoardClock;
+use coxswain_qemu_virt::soc::Soc;
+use coxswain_qemu_virt::{clock, el, el1_entry, gic, heap, log, paging, pmu, smc, stage, text};
+
+el1_entry!(control_main);
+
+/// Bytes of the start-up heap: page tables.
+const HEAP_BYTES: usize = 256 * 1024;
+
+/// What the control image says about itself in CPU_BOOT_DEV_STS0 (`boot-protocol.md` 11).
+const STATUS: u32 = sts0::ENABLED | sts0::FW_LD_COM_EN | sts0::DRAM_INIT_EN;
+
+/// Runs on the first core, at Secure EL1.
+fn control_main(boot_info: u64) -> ! {
+    let (entered, instructions) = (clock::ticks(), pmu::instructions());
+    let clock = BoardClock::start();
+    log::init(log::Image::Control);
+    text!("Coxswain control {}", env!("CARGO_PKG_VERSION"));
+    let (mut info, mut board) = start(boot_info, clock);
+    stage::note_entered(&mut info, Stage::Control, entered, instructions);
+    defmt::info!("control: monitor version {}, heap {=usize} bytes used", smc::monitor_version(), heap::used());
+
+    for (offset, value) in [
+        (psoc::CPU_BOOT_DEV_STS0, STATUS),
+        (psoc::CPU_BOOT_DEV_STS1, sts0::ENABLED),
+        (psoc::CPU_BOOT_STATUS, boot_status::SRAM_AVAIL),
+    ] {
+        board.posted.post_status(offset, value);
+    }
+    board.posted.flush();
+    stage::note_ready(&mut info, Stage::Control);
+    text!("control: ready");
+    loop {
+        while let Some(notification) = board.notifications.next() {
+            defmt::debug!("control: notification {}", defmt::Debug2Format(&notification));
+        }
+        let _ = board.notifications.take_doorbells();
+        board.wait_for_work(None);
+    }
+}
+
+/// Attaches to the card, switches the MMU on and builds the board of the first core.
+fn start(boot_info: u64, clock: BoardClock) -> (BootInfo, Board) {
+    static mut HEAP: [u8; HEAP_BYTES] = [0; HEAP_BYTES];
+    let info = match boot_info::load(boot_info) {
+        Ok(info) => info,
+        Err(error) => stop(format_args!("boot information refused: {error:?}")),
+    };
+    gic::set_up_core(0);
+    // SAFETY: the ROM has placed the BARs there; addresses are physical now and identity-mapped below.
+    let soc = match unsafe { Soc::attach(&info.bars) } {
+        Ok(soc) => soc,
+        Err(error) => stop(format_args!("{error}")),
+    };
+    // SAFETY: called once, on the boot core, before anything allocates; HEAP is used for nothing else.
+    unsafe { heap::init(&mut *(&raw mut HEAP)) };
+    // SAFETY: the BARs are those of `soc`, the heap is ready, no other core of this image runs.
+    if let Err(error) = unsafe { paging::enable(&info.bars, &soc) } {
+        stop(format_args!("page tables: {error}"));
+    }
+    match Board::new(soc, 0, clock) {
+        Some(board) => (info, board),
+        None => stop(format_args!("no rings for core 0")),
+    }
+}
+
+/// Reports an error without which nothing can be told to the host, and stops.
+fn stop(error: core::fmt::Arguments) -> ! {
+    text!("control: stopped: {}", error);
+    el::park()
+}
