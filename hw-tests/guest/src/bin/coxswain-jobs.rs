@@ -1,0 +1,180 @@
+//! Work for `/dev/accel/accel0`, with every byte of the result checked; see `coxswain_guest::jobs`.
+
+use clap::{Args, Parser, Subcommand};
+use coxswain_guest::device::{COMPUTE_NODE, CONTROL_NODE, ControlNode, Device};
+use coxswain_guest::jobs::catalogue::{ENTRIES, parse_all};
+use coxswain_guest::jobs::inventory;
+use coxswain_guest::jobs::record::{Record, Verdict};
+use coxswain_guest::jobs::supervise::{Settings, supervise, work};
+use serde_json::json;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command as Process, ExitCode};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Runs jobs on the card and checks every byte. Ends with status 0 only when all passed.
+#[derive(Debug, Parser)]
+#[command(name = "coxswain-jobs", version, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what driver, sysfs and hwmon say about the card
+    Info {
+        /// One JSON value instead of lines
+        #[arg(long)]
+        json: bool,
+        /// Also open the compute node, for what only its user may ask
+        #[arg(long)]
+        open: bool,
+        /// Control node of the card
+        #[arg(long, default_value = CONTROL_NODE)]
+        device: String,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+struct Run {
+    /// Jobs as NAME or NAME:AMOUNT (bytes, or submissions); all when none is named
+    #[arg(value_name = "JOB")]
+    jobs: Vec<String>,
+    /// Show the jobs and end
+    #[arg(long)]
+    list: bool,
+    /// One JSON line per job instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Compute node of the card
+    #[arg(long, default_value = COMPUTE_NODE)]
+    device: String,
+    /// Seconds that one submission may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    timeout: u64,
+    /// Seconds to wait for a card that is in use or in reset
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u64,
+    /// Base of the data's seeds; from the clock when absent
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Do the work in this process and write for a parent
+    #[arg(long, hide = true)]
+    worker: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Some(Command::Info { json, open, device }) => info(json, open, &device).map(|()| true),
+        None if arguments.run.list => {
+            list();
+            Ok(true)
+        }
+        None => run(arguments.run),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(message) => {
+            eprintln!("coxswain-jobs: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn list() {
+    for entry in ENTRIES {
+        let amounts: Vec<String> = entry.amounts.iter().filter(|amount| **amount > 0).map(u64::to_string).collect();
+        println!("{:<12} {} {}", entry.name, entry.about, amounts.join(" "));
+    }
+}
+
+fn info(as_json: bool, open: bool, device: &str) -> Result<(), String> {
+    let node = ControlNode::open(device).map_err(|error| error.to_string())?;
+    let mut value = inventory::collect(&node, Path::new("/sys/class/accel/accel0"), Path::new("/sys/class/hwmon"));
+    if open {
+        let compute = Device::open(COMPUTE_NODE, Duration::ZERO).map_err(|error| error.to_string())?;
+        value = json!({ "card": value, "compute": inventory::collect_compute(&compute) });
+    }
+    if as_json {
+        println!("{value}");
+    } else {
+        for line in inventory::to_lines(&value) {
+            println!("{line}");
+        }
+    }
+    Ok(())
+}
+
+fn run(run: Run) -> Result<bool, String> {
+    let requests = parse_all(&run.jobs)?;
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_nanos() as u64);
+    let settings = Settings {
+        device: run.device.clone(),
+        patience: Duration::from_secs(run.timeout),
+        open_patience: Duration::from_secs(run.wait),
+        seed: run.seed.unwrap_or_else(clock),
+    };
+    if run.worker {
+        return work(&settings, &requests).map(|()| true);
+    }
+
+    let mut worker = Process::new("/proc/self/exe");
+    worker
+        .arg("--worker")
+        .args(["--device", &run.device])
+        .args(["--timeout", &run.timeout.to_string()])
+        .args(["--wait", &run.wait.to_string()])
+        .args(["--seed", &settings.seed.to_string()])
+        .args(&run.jobs);
+    let (mut count, mut failed) = (0, 0);
+    let passed = supervise(worker, &settings, &requests, |record| {
+        count += 1;
+        failed += u32::from(record.result == Verdict::Fail);
+        show(record, run.json);
+    })?;
+    if !run.json {
+        println!("{count} jobs, {failed} failed");
+    }
+    Ok(passed)
+}
+
+fn show(record: &Record, as_json: bool) {
+    let mut output = std::io::stdout().lock();
+    let line = match serde_json::to_string(record) {
+        Ok(line) if as_json => line,
+        _ => record.to_string(),
+    };
+    // A reader that is gone does not change the result.
+    let _ = writeln!(output, "{line}").and_then(|()| output.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn jobs_and_options_are_read_in_any_order() {
+        let arguments = Arguments::parse_from(["coxswain-jobs", "--json", "host-hbm:1", "small", "--timeout", "5"]);
+        assert!(arguments.command.is_none() && arguments.run.json);
+        assert_eq!(arguments.run.jobs, ["host-hbm:1", "small"]);
+        assert_eq!(arguments.run.timeout, 5);
+        assert_eq!(arguments.run.device, COMPUTE_NODE);
+    }
+
+    #[test]
+    fn info_is_a_command_of_its_own() {
+        let arguments = Arguments::parse_from(["coxswain-jobs", "info", "--json"]);
+        assert!(matches!(arguments.command, Some(Command::Info { json: true, open: false, .. })));
+    }
+}

@@ -1,0 +1,182 @@
+//! Command buffers, built without a card.
+//!
+//! Synchronisation uses the E_N sync manager: message base 0 of every QMAN points at its monitors and base 1 at its sync
+//! objects, and users own all of it (`submission-path.md` 7.1).
+
+use coxswain_abi::packet;
+use coxswain_abi::regs::{CFG_BASE, dma_core::commit, qman, sync_manager};
+
+/// External queue: stream 0 of DMA0, for copies from the host.
+pub const QUEUE_TO_DEVICE: u32 = 0;
+/// External queue: stream 0 of DMA1, for copies to the host.
+pub const QUEUE_TO_HOST: u32 = 4;
+/// External queues 0..=7: four streams of DMA0, then four of DMA1.
+pub const EXTERNAL_QUEUES: u32 = 8;
+/// Internal queue: stream 0 of DMA2.
+pub const QUEUE_INTERNAL: u32 = 9;
+/// The DMA engine behind [`QUEUE_INTERNAL`].
+pub const INTERNAL_ENGINE: usize = 2;
+/// The lower command processor counts as stream 4.
+pub const LOWER: u32 = 4;
+
+/// QMAN and stream behind an external queue.
+#[must_use]
+pub const fn external(queue: u32) -> (usize, u32) {
+    ((queue / 4) as usize, queue % 4)
+}
+
+/// Distance between the fence counters of one command processor.
+const FENCE_STRIDE: u32 = 0x14;
+
+/// Device address that increments fence counter `fence` (0..=3) of a command processor.
+#[must_use]
+pub const fn fence_address(qman: usize, stream: u32, fence: u32) -> u64 {
+    CFG_BASE + (qman::base(qman) + qman::CP_FENCE0_RDATA_0 + FENCE_STRIDE * fence + 4 * stream) as u64
+}
+
+/// A command buffer in the making.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Packets(Vec<u64>);
+
+impl Packets {
+    /// An empty buffer.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The 64-bit words.
+    #[must_use]
+    pub fn words(&self) -> &[u64] {
+        &self.0
+    }
+
+    /// Bytes of the packets.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        8 * self.0.len()
+    }
+
+    /// The packets as they lie in memory.
+    #[must_use]
+    pub fn to_le_bytes(&self) -> Vec<u8> {
+        self.0.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// A linear copy. It begins when the registers written before are visible and may run on when the next packet begins.
+    #[must_use]
+    pub fn copy(mut self, source: u64, destination: u64, bytes: u32) -> Self {
+        self.0.extend(packet::lin_dma(source, destination, bytes, packet::RB | commit::LIN));
+        self
+    }
+
+    /// Fills memory with a 64-bit value, repeated.
+    #[must_use]
+    pub fn fill(mut self, value: u64, destination: u64, bytes: u32) -> Self {
+        self.0.extend(packet::lin_dma(value, destination, bytes, packet::RB | commit::LIN | commit::MEM_SET));
+        self
+    }
+
+    /// Adds 1 to a sync object when everything before is done: engine, registers and messages.
+    #[must_use]
+    pub fn signal(mut self, sob: u16) -> Self {
+        self.0.push(packet::msg_short(1, 4 * sob, packet::sob_add(1), packet::EB | packet::RB | packet::MB));
+        self
+    }
+
+    /// Sets a sync object to 0.
+    #[must_use]
+    pub fn clear(mut self, sob: u16) -> Self {
+        self.0.push(packet::msg_short(1, 4 * sob, 0, packet::RB | packet::MB));
+        self
+    }
+
+    /// Waits until a sync object is 1: arms `monitor` to increment fence 0 of the command processor that executes this,
+    /// then waits on that fence.
+    #[must_use]
+    pub fn wait_for(mut self, sob: u16, monitor: u16, qman: usize, stream: u32) -> Self {
+        let address = fence_address(qman, stream, 0);
+        // Message base 0 is the payload address of monitor 0; the other arrays lie behind it.
+        let register = |array: u32| (array - sync_manager::MON_PAY_ADDRL_0) as u16 + 4 * monitor;
+        let set = |array: u32, value: u32, barriers: u32| packet::msg_short(0, register(array), value, barriers);
+        self.0.push(set(sync_manager::MON_PAY_ADDRL_0, address as u32, packet::RB));
+        self.0.push(set(sync_manager::MON_PAY_ADDRH_0, (address >> 32) as u32, packet::RB));
+        self.0.push(set(sync_manager::MON_PAY_DATA_0, 1, packet::RB));
+        let arm = packet::monitor_arm(u32::from(sob), 1, true);
+        self.0.push(set(sync_manager::MON_ARM_0, arm, packet::RB | packet::MB));
+        self.0.push(packet::fence(0, 1, 1, packet::RB | packet::MB));
+        self
+    }
+
+    /// Hands packets at a device address to the lower command processor.
+    #[must_use]
+    pub fn lower(mut self, address: u64, bytes: u32) -> Self {
+        self.0.extend(packet::cp_dma(address, bytes, packet::RB | packet::MB));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dwords(packets: &Packets) -> Vec<u32> {
+        packets.words().iter().flat_map(|word| [*word as u32, (*word >> 32) as u32]).collect()
+    }
+
+    /// `submission-path.md` 11.1.
+    #[test]
+    fn a_copy_is_the_documented_packet() {
+        let packets = Packets::new().copy(0x1_0000_0000_0000, 0x2000_0000, 0x1000);
+        assert_eq!(dwords(&packets), [0x1000, 0x4900_0008, 0, 0x0001_0000, 0x2000_0000, 0]);
+        assert_eq!(packets.bytes(), 24);
+    }
+
+    /// `submission-path.md` 11.2: DMA0 stream 0, SOB 8, monitor 0.
+    #[test]
+    fn a_wait_is_the_documented_sequence() {
+        assert_eq!(
+            dwords(&Packets::new().wait_for(8, 0, 0, 0)),
+            [
+                0xFC50_8308,
+                0x4400_0000,
+                0x0000_007F,
+                0x4400_0800,
+                0x0000_0001,
+                0x4400_1000,
+                0x0003_FE01,
+                0xC400_1800,
+                0x0001_0001,
+                0xC800_0000
+            ]
+        );
+        assert_eq!(dwords(&Packets::new().signal(8)), [0x8000_0001, 0xE440_0020]);
+    }
+
+    /// `submission-path.md` 11.2, 11.3 and 11.8: DMA1 stream 0, the lower fence of DMA2; 7.2: fence 2 of DMA1.
+    #[test]
+    fn fence_addresses_are_the_documented_ones() {
+        assert_eq!(fence_address(1, 0, 0), 0x7F_FC52_8308);
+        assert_eq!(fence_address(2, LOWER, 0), 0x7F_FC54_8318);
+        assert_eq!(fence_address(1, 0, 2), 0x7F_FC52_8330);
+        assert_eq!(external(QUEUE_TO_HOST), (1, 0));
+        assert_eq!(external(7), (1, 3));
+    }
+
+    #[test]
+    fn monitor_numbers_move_all_four_registers() {
+        let packets = dwords(&Packets::new().wait_for(17, 3, 1, 0));
+        let controls: Vec<u32> = packets.iter().skip(1).step_by(2).take(4).copied().collect();
+        assert_eq!(controls, [0x4400_000C, 0x4400_080C, 0x4400_100C, 0xC400_180C]);
+        // Group 2, all sync objects of it masked but number 1, equal, value 1.
+        assert_eq!(packets[6], 0x0003_FD02);
+    }
+
+    /// `submission-path.md` 11.3: the upper buffer.
+    #[test]
+    fn the_upper_buffer_is_one_packet_of_16_bytes() {
+        let packets = Packets::new().lower(0x7F_F000_1000, 0x48);
+        assert_eq!(dwords(&packets), [0x48, 0xC500_0000, 0xF000_1000, 0x7F]);
+        assert_eq!(packets.to_le_bytes().get(..8), Some(&[0x48, 0, 0, 0, 0, 0, 0, 0xC5][..]));
+    }
+}
