@@ -5,7 +5,6 @@ mod vfio_bench;
 #[allow(dead_code, reason = "each test file uses a part")]
 mod vfio_client;
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use coxswain_abi::soc::bar0;
@@ -185,9 +184,8 @@ fn the_kick_page_takes_kicks_of_existing_cores_and_reset_requests() {
     client.write_u32(CONFIG, 4, 2);
     client.write_u32(0, bar0::KICK, 0);
     client.write_u32(0, bar0::KICK, 3);
-    assert_eq!(bench.registers.take_log(), ["kick 0", "kick 3"]);
     client.write_u32(0, bar0::CPU_RESET, 1);
-    assert_eq!(bench.resets.load(Ordering::SeqCst), 1);
+    assert_eq!(bench.registers.take_log(), ["kick 0", "kick 3", "reset"]);
     client.write_u32(0, bar0::KICK, 4);
     client.write_u32(0, bar0::CPU_RESET, 2);
     client.write_u32(0, bar0::KICK + 8, 0);
@@ -196,7 +194,6 @@ fn the_kick_page_takes_kicks_of_existing_cores_and_reset_requests() {
     assert!(bench.registers.take_log().is_empty());
     let counts = bench.soc.counts();
     assert_eq!((counts.kicks, counts.bad_trapped_writes), (2, 4));
-    assert_eq!(bench.resets.load(Ordering::SeqCst), 1);
 }
 
 #[test]

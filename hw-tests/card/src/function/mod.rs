@@ -31,6 +31,9 @@ pub trait RegisterBus: Send + Sync {
 
     /// Core `core` (below `CORES`) has something in its posted-write ring.
     fn kick(&self, core: usize);
+
+    /// Firmware asks for a reset of the management CPU; returns before the reset is carried out.
+    fn request_cpu_reset(&self);
 }
 
 /// Vectors of interrupt index `index` of a function with the MSI vectors `msi`.

@@ -36,8 +36,10 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         if let [kind, _, name, offset, _, count, stride, ..] = fields[..]
             && let Some(offset) = hexadecimal(offset)
         {
+            // General-purpose registers are known by what they are used for.
+            let name = alias(line).unwrap_or(name.trim_end_matches("[n]"));
             registers.entry(kind).or_default().push(Register {
-                name: name.trim_end_matches("[n]"),
+                name,
                 offset,
                 count: count.parse().unwrap_or(1),
                 stride: hexadecimal(stride).unwrap_or(4),
@@ -55,6 +57,12 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     }
     Table { registers, instances }
 });
+
+/// The name that the note of a line gives as its alias.
+fn alias(line: &'static str) -> Option<&'static str> {
+    let (_, note) = line.split_once(",alias ").or_else(|| line.split_once(",\"alias "))?;
+    note.split(|character: char| !character.is_ascii_alphanumeric() && character != '_').next()
+}
 
 fn hexadecimal(text: &str) -> Option<u32> {
     u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
@@ -86,6 +94,8 @@ mod tests {
     fn registers_have_the_names_of_the_tables() {
         assert_eq!(register_name(0x52_80A8).as_deref(), Some("DMA1_QM_PQ_PI[2]"));
         assert_eq!(register_name(0xC4_B300).as_deref(), Some("PSOC_GLOBAL_CONF_CPU_BOOT_STATUS"));
+        assert_eq!(register_name(0xC4_B150).as_deref(), Some("PSOC_GLOBAL_CONF_CPU_BOOT_DEV_STS0"));
+        assert_eq!(register_name(0xC4_B160).as_deref(), Some("PSOC_GLOBAL_CONF_CPU_BOOT_ERR0"));
         assert_eq!(register_name(0x50_0F00).as_deref(), Some("DMA0_CORE+0xf00"));
     }
 }

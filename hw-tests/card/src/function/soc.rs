@@ -25,9 +25,6 @@ use crate::vfio_user::{Area, CONFIG_REGION, Device, DmaWindow, Errno, IrqAction,
 /// Smallest BAR and page of a mapping.
 const PAGE: u64 = 4096;
 
-/// Called when firmware asks for a reset of the management CPU.
-pub type CpuResetRequest = Box<dyn Fn() + Send + Sync>;
-
 /// Things firmware did that this card counts instead of doing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SocCounts {
@@ -41,7 +38,6 @@ pub struct SocCounts {
 pub struct SocFunction {
     memories: Arc<Memories>,
     bus: Arc<dyn RegisterBus>,
-    request_reset: CpuResetRequest,
     config: Mutex<ConfigSpace>,
     memory_enabled: AtomicBool,
     msi: Arc<Msi>,
@@ -51,9 +47,9 @@ pub struct SocFunction {
 }
 
 impl SocFunction {
-    /// Makes the function in its reset state. `request_reset` must not wait for the reset.
+    /// Makes the function in its reset state.
     #[must_use]
-    pub fn new(memories: Arc<Memories>, bus: Arc<dyn RegisterBus>, request_reset: CpuResetRequest) -> Self {
+    pub fn new(memories: Arc<Memories>, bus: Arc<dyn RegisterBus>) -> Self {
         let host_bar_size = memories.host.len().next_power_of_two().max(PAGE);
         let config = ConfigSpace::new(&Identity {
             vendor: VENDOR_ID,
@@ -66,7 +62,6 @@ impl SocFunction {
         Self {
             memories,
             bus,
-            request_reset,
             config: Mutex::new(config),
             memory_enabled: AtomicBool::new(false),
             msi: Arc::new(Msi::new(CORES as u32)),
@@ -110,7 +105,7 @@ impl SocFunction {
                 self.kicks.fetch_add(1, Ordering::Relaxed);
                 self.bus.kick(core as usize);
             }
-            (bar0::CPU_RESET, Ok(1)) => (self.request_reset)(),
+            (bar0::CPU_RESET, Ok(1)) => self.bus.request_cpu_reset(),
             _ => {
                 self.bad_trapped_writes.fetch_add(1, Ordering::Relaxed);
             }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use coxswain_card::function::RegisterBus;
@@ -41,6 +40,10 @@ impl RegisterBus for Registers {
     fn kick(&self, core: usize) {
         self.log.lock().unwrap().push(format!("kick {core}"));
     }
+
+    fn request_cpu_reset(&self) {
+        self.log.lock().unwrap().push("reset".into());
+    }
 }
 
 pub struct Bench {
@@ -48,7 +51,6 @@ pub struct Bench {
     pub registers: Arc<Registers>,
     pub host: Arc<HostFunction>,
     pub soc: Arc<SocFunction>,
-    pub resets: Arc<AtomicU32>,
     pub host_server: Server,
     pub soc_server: Server,
     pub directory: tempfile::TempDir,
@@ -59,16 +61,11 @@ impl Bench {
         let directory = tempfile::tempdir().unwrap();
         let memories = Arc::new(Memories::new(HOST_BYTES).unwrap());
         let registers = Arc::new(Registers::default());
-        let resets = Arc::new(AtomicU32::new(0));
         let host = Arc::new(HostFunction::new(Arc::clone(&memories), Arc::clone(&registers) as _, None));
-        let count = Arc::clone(&resets);
-        let request = Box::new(move || {
-            count.fetch_add(1, Ordering::SeqCst);
-        });
-        let soc = Arc::new(SocFunction::new(Arc::clone(&memories), Arc::clone(&registers) as _, request));
+        let soc = Arc::new(SocFunction::new(Arc::clone(&memories), Arc::clone(&registers) as _));
         let host_server = Server::start(&directory.path().join("host.sock"), Arc::clone(&host) as _).unwrap();
         let soc_server = Server::start(&directory.path().join("soc.sock"), Arc::clone(&soc) as _).unwrap();
-        Self { memories, registers, host, soc, resets, host_server, soc_server, directory }
+        Self { memories, registers, host, soc, host_server, soc_server, directory }
     }
 
     pub fn host_socket(&self) -> PathBuf {
