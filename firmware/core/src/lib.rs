@@ -1,6 +1,7 @@
 #![no_std]
 //! The control core: what the management CPU does, without a board.
 //!
+//! * [`control`] - the control loop that hands everything to who acts on it.
 //! * [`queue`] - queue managers: streams, command processors, fences, barriers, errors.
 //! * [`boot`] - the boot protocol towards the host and the image container.
 //! * [`cpucp`] - the control-packet server. [`event`] - the event queue towards the host.
@@ -11,6 +12,7 @@
 //! command buffer, a ring index - is validated once, where it enters, and never trusted again.
 
 pub mod boot;
+pub mod control;
 pub mod cpucp;
 pub mod event;
 pub mod ports;

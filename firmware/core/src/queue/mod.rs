@@ -71,13 +71,15 @@ pub struct QueueEngine {
     touched: u32,
     /// Bit per QMAN with a new error to report.
     errors: u32,
+    /// A page fault of a command buffer read waits to be reported.
+    page_fault: bool,
 }
 
 impl QueueEngine {
     /// A queue engine without QMANs.
     #[must_use]
     pub const fn new() -> Self {
-        Self { qmans: [const { None }; QMANS], ready: 0, touched: 0, errors: 0 }
+        Self { qmans: [const { None }; QMANS], ready: 0, touched: 0, errors: 0, page_fault: false }
     }
 
     /// Takes over a QMAN. A description with a number of [`QMANS`] or more is ignored.
@@ -95,6 +97,7 @@ impl QueueEngine {
         self.ready = 0;
         self.touched = 0;
         self.errors = 0;
+        self.page_fault = false;
     }
 
     /// Acts on a doorbell bitmap: bit `4 * qman + stream`.
@@ -170,6 +173,11 @@ impl QueueEngine {
         core::mem::take(&mut self.errors)
     }
 
+    /// True once after a command buffer read ended in a page fault; the board has latched the address.
+    pub fn take_page_fault(&mut self) -> bool {
+        core::mem::take(&mut self.page_fault)
+    }
+
     /// Bit per QMAN that has work pending but cannot finish it by itself: a stopped stream or a stopped engine.
     #[must_use]
     pub fn stuck(&self) -> u32 {
@@ -207,6 +215,7 @@ impl QueueEngine {
             self.touched |= bit;
             self.ready = self.ready & !bit | u32::from(qman.is_ready()) << number;
             self.errors |= u32::from(qman.take_error()) << number;
+            self.page_fault |= qman.take_page_fault();
         }
     }
 }

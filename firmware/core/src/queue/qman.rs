@@ -11,6 +11,7 @@ use super::fetch::FetchError;
 use super::status::Published;
 use super::stream::{Access, Activity, Blocked, Descriptor, Stream};
 use super::{QmanDescription, QueuePorts, ROOM, SLICE};
+use crate::ports::ReadError;
 
 /// One QMAN.
 pub(super) struct Qman {
@@ -23,6 +24,8 @@ pub(super) struct Qman {
     cursor: usize,
     /// A new error waits to be reported.
     error: bool,
+    /// A read of a command buffer ended in a page fault that waits to be reported.
+    page_fault: bool,
     pub(super) published: Published,
 }
 
@@ -40,6 +43,7 @@ impl Qman {
             ready: 0,
             cursor: 0,
             error: false,
+            page_fault: false,
             published: Published::new(),
         }
     }
@@ -52,6 +56,7 @@ impl Qman {
         self.ready = 0;
         self.cursor = 0;
         self.error = false;
+        self.page_fault = false;
         self.published = Published::new();
     }
 
@@ -61,6 +66,10 @@ impl Qman {
 
     pub fn take_error(&mut self) -> bool {
         core::mem::take(&mut self.error)
+    }
+
+    pub fn take_page_fault(&mut self) -> bool {
+        core::mem::take(&mut self.page_fault)
     }
 
     pub fn is_stuck(&self) -> bool {
@@ -333,6 +342,7 @@ impl Qman {
     }
 
     fn fetch_failed<P: QueuePorts>(&mut self, number: usize, error: FetchError, ports: &mut P) {
+        self.page_fault |= matches!(error, FetchError::Read(ReadError::PageFault { .. }));
         let causes = match error {
             FetchError::Truncated => cause::UNDEF_CMD,
             FetchError::Read(_) => cause::CQF_RD,
