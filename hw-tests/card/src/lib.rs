@@ -33,14 +33,14 @@ use function::msi::Msi;
 use power::{ResetRequests, ResetSequencer, ResetTarget};
 use vfio_user::Server;
 
-/// Largest host memory: a q35 machine places more than this in two pieces, and bus addresses would no longer be offsets in
-/// the host's file (`decisions.md` 3.10).
-pub const MAX_HOST_MEMORY: u64 = 0xB000_0000;
+/// Host memory must stay below this: a q35 machine places more in two pieces, and bus addresses would no longer be offsets
+/// in the host's file (`decisions.md` 3.10).
+pub const HOST_MEMORY_LIMIT: u64 = 0xB000_0000;
 
 /// How a card is made.
 #[derive(Clone)]
 pub struct CardOptions {
-    /// Bytes of the host's memory, a multiple of 4096 up to [`MAX_HOST_MEMORY`].
+    /// Bytes of the host's memory, a multiple of 4096 below [`HOST_MEMORY_LIMIT`].
     pub host_memory_bytes: u64,
     /// Socket for the host's QEMU.
     pub host_socket: PathBuf,
@@ -72,8 +72,8 @@ impl Card {
     pub fn start(options: CardOptions) -> anyhow::Result<Self> {
         let bytes = options.host_memory_bytes;
         anyhow::ensure!(
-            bytes != 0 && bytes.is_multiple_of(4096) && bytes <= MAX_HOST_MEMORY,
-            "host memory of {bytes:#x} bytes: a multiple of 4096 up to {MAX_HOST_MEMORY:#x} is possible"
+            bytes != 0 && bytes.is_multiple_of(4096) && bytes < HOST_MEMORY_LIMIT,
+            "host memory of {bytes:#x} bytes: a multiple of 4096 below {HOST_MEMORY_LIMIT:#x} is possible"
         );
         let memories = Arc::new(Memories::new(bytes).context("making the card's memories")?);
         let soc =
