@@ -120,7 +120,8 @@ fn run(run: Run) -> Result<bool, String> {
         seed: run.seed.unwrap_or_else(clock),
     };
     if run.worker {
-        return work(&settings, &requests).map(|()| true);
+        // The parent was told the reason, if there is one.
+        return Ok(work(&settings, &requests, std::io::stdout().lock()).is_ok());
     }
 
     let mut worker = Process::new("/proc/self/exe");

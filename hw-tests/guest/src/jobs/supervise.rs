@@ -6,7 +6,7 @@
 use super::bench::Bench;
 use super::catalogue::{Request, seed_of};
 use super::record::{Record, Verdict};
-use crate::device::{Device, DeviceError};
+use crate::device::Device;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -28,6 +28,11 @@ enum Line {
         /// Its result.
         record: Record,
     },
+    /// The worker cannot go on.
+    Stop {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// How the work is to be done.
@@ -43,17 +48,28 @@ pub struct Settings {
     pub seed: u64,
 }
 
-/// The worker: runs the requests and writes lines to standard output. Stops when the card's state is unknown.
+/// The worker: runs the requests and writes lines to `output`. Stops when the card's state is unknown.
 ///
 /// # Errors
-/// The card cannot be opened, or the parent is gone.
-pub fn work(settings: &Settings, requests: &[Request]) -> Result<(), String> {
-    let mut output = std::io::stdout().lock();
+/// The card cannot be opened, or the parent is gone. The parent was told, if it is there.
+pub fn work(settings: &Settings, requests: &[Request], mut output: impl Write) -> Result<(), String> {
     let mut send = |line: &Line| -> Result<(), String> {
         let mut text = serde_json::to_string(line).map_err(|error| error.to_string())?;
         text.push('\n');
         output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(|error| format!("no parent: {error}"))
     };
+    let result = run_all(settings, requests, &mut send);
+    if let Err(reason) = &result {
+        send(&Line::Stop { reason: reason.clone() })?;
+    }
+    result
+}
+
+fn run_all(
+    settings: &Settings,
+    requests: &[Request],
+    send: &mut impl FnMut(&Line) -> Result<(), String>,
+) -> Result<(), String> {
     let device =
         Device::open(&settings.device, settings.open_patience).map_err(|error: DeviceError| error.to_string())?;
     let bench = Bench::new(&device, settings.patience).map_err(|error| error.to_string())?;
@@ -118,6 +134,7 @@ pub fn supervise(
                 ended += 1;
                 running = false;
             }
+            Ok(Line::Stop { reason }) => why = Some(reason),
             Err(error) => {
                 why = Some(format!("the worker wrote something unknown: {error}"));
                 let _ = child.kill();
@@ -143,7 +160,7 @@ pub fn supervise(
 fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(0), _) => "the worker stopped, because the state of the card is unknown".to_owned(),
-        (Some(code), _) => format!("the worker ended with status {code}; its reason is above"),
+        (Some(code), _) => format!("the worker ended with status {code}"),
         (_, Some(9)) => "the worker was killed, as the driver does with users of a card that it resets".to_owned(),
         (_, signal) => format!("the worker was ended by signal {}", signal.unwrap_or_default()),
     }
@@ -198,11 +215,11 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_cannot_open_the_card_fails_every_job() {
-        let (passed, records) = scripted(&[], "exit 1");
+    fn a_worker_that_cannot_open_the_card_fails_every_job_with_its_reason() {
+        let (passed, records) = scripted(&[Line::Stop { reason: "no card".into() }], "exit 1");
         assert!(!passed);
         assert_eq!(records.len(), 3);
-        assert!(records.iter().all(|record| record.result == Verdict::Fail));
+        assert!(records.iter().all(|record| record.error.as_deref() == Some("not run: no card")));
     }
 
     #[test]
@@ -222,7 +239,9 @@ mod tests {
 
     #[test]
     fn a_worker_without_a_card_says_why() {
-        let error = work(&settings(), &[]).unwrap_err();
+        let mut output = Vec::new();
+        let error = work(&settings(), &[], &mut output).unwrap_err();
         assert!(error.contains("/nowhere cannot be opened") && error.contains("no card"), "{error}");
+        assert_eq!(serde_json::from_slice::<Line>(&output).unwrap(), Line::Stop { reason: error });
     }
 }
