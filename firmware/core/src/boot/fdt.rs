@@ -180,25 +180,84 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// What a node contains directly.
+#[derive(Debug, Clone, Copy)]
+pub enum Item<'a> {
+    /// A property.
+    Property {
+        /// Its name.
+        name: &'a [u8],
+        /// Its value.
+        value: &'a [u8],
+    },
+    /// A child.
+    Child {
+        /// Its name.
+        name: &'a [u8],
+        /// The node.
+        node: Node<'a>,
+    },
+}
+
+/// The properties and children of a node, in order.
+#[derive(Debug, Clone)]
+pub struct Items<'a> {
+    cursor: Cursor<'a>,
+    depth: u32,
+    ended: bool,
+}
+
+impl<'a> Items<'a> {
+    fn advance(&mut self) -> Result<Option<Item<'a>>, BootError> {
+        loop {
+            match self.cursor.next()? {
+                Token::Property { name, value } if self.depth == 0 => return Ok(Some(Item::Property { name, value })),
+                Token::Property { .. } => {}
+                Token::Begin(name) => {
+                    self.depth += 1;
+                    if self.depth == 1 {
+                        return Ok(Some(Item::Child { name, node: Node { contents: self.cursor } }));
+                    }
+                }
+                Token::EndNode if self.depth > 0 => self.depth -= 1,
+                Token::EndNode | Token::End => return Ok(None),
+            }
+        }
+    }
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Result<Item<'a>, BootError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let item = self.advance();
+        self.ended = !matches!(item, Ok(Some(_)));
+        item.transpose()
+    }
+}
+
 impl<'a> Node<'a> {
+    /// The node's properties and children. An error (only for a damaged structure) ends the iteration.
+    #[must_use]
+    pub const fn items(&self) -> Items<'a> {
+        Items { cursor: self.contents, depth: 0, ended: false }
+    }
+
     /// The value of the node's property `name`; the first when there are several.
     ///
     /// # Errors
     /// Only when the structure is damaged.
     pub fn property(&self, name: &str) -> Result<Option<&'a [u8]>, BootError> {
-        let mut cursor = self.contents;
-        let mut depth = 0u32;
-        loop {
-            match cursor.next()? {
-                Token::Property { name: found, value } if depth == 0 && found == name.as_bytes() => {
-                    return Ok(Some(value));
-                }
-                Token::Property { .. } => {}
-                Token::Begin(_) => depth += 1,
-                Token::EndNode | Token::End if depth == 0 => return Ok(None),
-                Token::EndNode | Token::End => depth -= 1,
+        for item in self.items() {
+            match item? {
+                Item::Property { name: found, value } if found == name.as_bytes() => return Ok(Some(value)),
+                _ => {}
             }
         }
+        Ok(None)
     }
 
     /// The node's child `name`; the first when there are several.
@@ -206,17 +265,13 @@ impl<'a> Node<'a> {
     /// # Errors
     /// Only when the structure is damaged.
     pub fn child(&self, name: &[u8]) -> Result<Option<Self>, BootError> {
-        let mut cursor = self.contents;
-        let mut depth = 0u32;
-        loop {
-            match cursor.next()? {
-                Token::Begin(found) if depth == 0 && found == name => return Ok(Some(Node { contents: cursor })),
-                Token::Begin(_) => depth += 1,
-                Token::Property { .. } => {}
-                Token::EndNode | Token::End if depth == 0 => return Ok(None),
-                Token::EndNode | Token::End => depth -= 1,
+        for item in self.items() {
+            match item? {
+                Item::Child { name: found, node } if found == name => return Ok(Some(node)),
+                _ => {}
             }
         }
+        Ok(None)
     }
 
     /// The value of property `name` as text: UTF-8, one terminating NUL and no other. `None` when it is missing or is not

@@ -11,8 +11,9 @@
 //! /configurations/<c>     firmware = "<name>"
 //! ```
 //!
-//! A signature will be a node of the configuration, checked between the hash and the use of the image, with errors from the
-//! range 0x03xx; the hash stays what it covers.
+//! The hash guards the data against accidents; load, entry and the rest are guarded by range checks only. A signature, which
+//! will cover all of them, has its place as a node of the configuration, is to be checked after the hash and before the image
+//! is used, and has the error numbers 0x03xx.
 
 use core::ops::Range;
 
