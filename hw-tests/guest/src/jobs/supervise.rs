@@ -70,8 +70,7 @@ fn run_all(
     requests: &[Request],
     send: &mut impl FnMut(&Line) -> Result<(), String>,
 ) -> Result<(), String> {
-    let device =
-        Device::open(&settings.device, settings.open_patience).map_err(|error: DeviceError| error.to_string())?;
+    let device = Device::open(&settings.device, settings.open_patience).map_err(|error| error.to_string())?;
     let bench = Bench::new(&device, settings.patience).map_err(|error| error.to_string())?;
     for (index, request) in requests.iter().enumerate() {
         send(&Line::Begin { index })?;
