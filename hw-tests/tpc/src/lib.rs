@@ -10,6 +10,7 @@ pub mod bundle;
 pub mod decode;
 pub mod disassemble;
 pub mod forms;
+pub mod object;
 pub mod opcodes;
 pub mod operand;
 pub mod sim;
@@ -18,6 +19,7 @@ pub use assemble::{AssembleError, assemble};
 pub use bundle::{BUNDLE_BYTES, Bundle};
 pub use decode::{DecodeError, Instruction, decode};
 pub use disassemble::disassemble;
+pub use object::{ObjectError, kernel_text};
 pub use sim::{Cause, Fault, FlatMemory, Launch, Memory, MemoryFault, Outcome, Tpc};
 
 /// Source of the kernel that clears the local memories, in the syntax of [`assemble`]; built, it serves as `gaudi_tpc.bin`.

@@ -11,14 +11,18 @@
 mod alu;
 mod control;
 mod descriptor;
+mod lanes;
 mod load;
 mod local;
 mod memory;
+mod number_format;
 mod registers;
 mod spu;
 mod store;
+mod tensor;
 mod vector;
 mod vpu;
+mod vpu_convert;
 
 use core::fmt;
 

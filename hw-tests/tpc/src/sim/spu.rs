@@ -77,6 +77,10 @@ impl Tpc {
         let saturate = operation.switch(0);
         let negate = operation.switch(1);
         let mask = u32::MAX >> (32 - element.bits());
+        let unary = || {
+            unary_of(operation.op, operation.switch(0), operation.switch(1))
+                .ok_or_else(|| Trap::not_modelled(operation.op.mnemonic()))
+        };
         let value = match operation.op {
             Op::MovIrfDim => {
                 let dimension = usize::from(operation.fields.get(Field::Switch) & 7);
@@ -108,9 +112,9 @@ impl Tpc {
             }
             Op::Udiv4Step => return self.divide_step(operation, a?, dest),
             Op::CalcFpSpecial => return Err(Trap::not_modelled("calc_fp_special")),
-            Op::Not | Op::Abs => alu::extend(element, alu::unary(unary_of(operation)?, element, a? & mask)),
+            Op::Not | Op::Abs => alu::extend(element, alu::unary(unary()?, element, a? & mask)),
             Op::Popcnt | Op::FindFirst | Op::Brev | Op::ExtractExp | Op::Fclass => {
-                let value = alu::unary(unary_of(operation)?, element, a? & mask);
+                let value = alu::unary(unary()?, element, a? & mask);
                 // The unbiased exponent is a signed number in the width of the float.
                 match (operation.op, element) {
                     (Op::ExtractExp, ElementType::Bf16) => alu::extend(ElementType::I16, value),
@@ -228,25 +232,25 @@ pub(super) fn element_of<O: SlotOp>(operation: &Operation<O>) -> Result<ElementT
     ElementType::from_code(operation.fields.bits(TYPE)).ok_or_else(|| Trap::not_modelled("this element type"))
 }
 
-fn is_float_arithmetic(operation: Binary, element: ElementType) -> bool {
+pub(super) fn is_float_arithmetic(operation: Binary, element: ElementType) -> bool {
     matches!(element, ElementType::F32 | ElementType::Bf16)
         && matches!(operation, Binary::Add { .. } | Binary::Sub { .. } | Binary::Mul)
 }
 
-fn unary_of(operation: &Operation<Op>) -> Result<Unary, Trap> {
-    Ok(match operation.op {
+pub(super) fn unary_of(op: Op, switch_0: bool, switch_1: bool) -> Option<Unary> {
+    Some(match op {
         Op::Not => Unary::Not,
         Op::Abs => Unary::Abs,
-        Op::Popcnt => Unary::Count { ones: operation.switch(0) },
-        Op::FindFirst => Unary::FindFirst { one: operation.switch(0), from_top: operation.switch(1) },
+        Op::Popcnt => Unary::Count { ones: switch_0 },
+        Op::FindFirst => Unary::FindFirst { one: switch_0, from_top: switch_1 },
         Op::Brev => Unary::Reverse,
-        Op::ExtractExp => Unary::Exponent { biased: operation.switch(0) },
+        Op::ExtractExp => Unary::Exponent { biased: switch_0 },
         Op::Fclass => Unary::Classify,
-        op => return Err(Trap::not_modelled(op.mnemonic())),
+        _ => return None,
     })
 }
 
-fn binary_of(op: Op, switch_0: bool, switch_1: bool, switch_2: bool) -> Option<Binary> {
+pub(super) fn binary_of(op: Op, switch_0: bool, switch_1: bool, switch_2: bool) -> Option<Binary> {
     Some(match op {
         Op::Add => Binary::Add { saturate: switch_0 },
         Op::Sub => Binary::Sub { saturate: switch_0, negate: switch_1 },
@@ -269,7 +273,7 @@ fn binary_of(op: Op, switch_0: bool, switch_1: bool, switch_2: bool) -> Option<B
     })
 }
 
-fn compare_of(op: Op, mask: bool) -> Option<Compare> {
+pub(super) fn compare_of(op: Op, mask: bool) -> Option<Compare> {
     Some(match op {
         Op::CmpEq => {
             if mask {
