@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
@@ -134,7 +135,11 @@ impl Shared {
             if waiting[0].revents().contains(PollFlags::IN) {
                 match listener.accept() {
                     Ok((stream, _)) => return Some(stream),
-                    Err(error) => eprintln!("card: vfio-user accept failed: {error}"),
+                    Err(error) => {
+                        eprintln!("card: vfio-user accept failed: {error}");
+                        // Out of descriptors, most likely; the client still waits, so the next poll returns at once.
+                        std::thread::sleep(Duration::from_millis(100));
+                    }
                 }
             }
         }
