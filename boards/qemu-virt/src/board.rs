@@ -4,6 +4,7 @@
 
 use coxswain_abi::regs::mmu;
 use coxswain_abi::soc::{Attributes, Notification, PostedWrite};
+use coxswain_core::control::ControlBoard;
 use coxswain_core::ports::{
     CardMemory, Clock, DeviceMemory, HostMemory, Notifications, OutOfRange, PostedWrites, ReadError, Registers,
 };
@@ -37,8 +38,12 @@ pub struct Board {
     pub card: CardWindow,
     /// Time.
     pub clock: BoardClock,
+    /// Number of the core.
+    core: usize,
     /// Clock value of the last safety sweep.
     swept_us: u64,
+    /// A safety sweep is due and was not taken.
+    sweep: bool,
 }
 
 impl Board {
@@ -54,7 +59,9 @@ impl Board {
             host: HostWindow::new(&soc),
             card: CardWindow::new(&soc),
             clock,
+            core,
             swept_us: 0,
+            sweep: false,
         })
     }
 
@@ -81,6 +88,7 @@ impl Board {
         // In lockstep nothing can be lost, and a tick would be counted as work (`decisions.md` 4).
         if !self.soc.is_lockstep() && now.saturating_sub(self.swept_us) >= SAFETY_TICK_US {
             self.swept_us = now;
+            self.sweep = true;
             self.notifications.sweep();
             self.posted.kick_if_unread();
             return false;
@@ -97,6 +105,11 @@ impl Board {
         }
     }
 
+    /// True once after each safety tick: the caller looks at whatever a lost notification could have left behind.
+    pub fn take_sweep(&mut self) -> bool {
+        core::mem::take(&mut self.sweep)
+    }
+
     /// Sleeps until there may be work: a notification, a doorbell, the clock reaching `deadline_us`, or the safety tick.
     ///
     /// Publishes posted writes first. Returns at once when something is waiting. May return without work.
@@ -105,6 +118,7 @@ impl Board {
         if !self.prepare_to_sleep(deadline_us) {
             return;
         }
+        self.soc.note_instructions(self.core, crate::pmu::instructions().into());
         crate::timer::sleep(self.wake_time(deadline_us).map(|us| self.clock.tick_at(us)));
         self.notifications.disarm_interrupt();
     }
@@ -187,6 +201,16 @@ impl Notifications for Board {
     #[inline]
     fn take_doorbells(&mut self) -> [u64; 2] {
         self.notifications.take_doorbells()
+    }
+}
+
+impl ControlBoard for Board {
+    type Host = HostWindow;
+    type Posts = PostedRing;
+    type Shadow = Shadow;
+
+    fn parts(&mut self) -> (&mut HostWindow, &mut PostedRing, &Shadow) {
+        (&mut self.host, &mut self.posted, &self.registers)
     }
 }
 

@@ -97,7 +97,7 @@ impl DeviceMemory for DeviceReader {
     #[inline]
     fn read_words(&mut self, address: u64, access: Attributes, out: &mut [u64]) -> Result<(), ReadError> {
         let unmapped = Err(ReadError::Unmapped { address });
-        if address % 8 != 0 {
+        if !address.is_multiple_of(8) {
             return unmapped;
         }
         // HBM and SRAM are decoded before any translation.

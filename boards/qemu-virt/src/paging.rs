@@ -34,10 +34,8 @@ const PAGE: u64 = 0x1000;
 /// Physical address of the root table, for the other cores; 0 before [`enable`].
 static ROOT: AtomicU64 = AtomicU64::new(0);
 
-const COMMON: El1Attributes = El1Attributes::VALID
-    .union(El1Attributes::ACCESSED)
-    .union(El1Attributes::INNER_SHAREABLE)
-    .union(El1Attributes::UXN);
+const COMMON: El1Attributes =
+    El1Attributes::VALID.union(El1Attributes::ACCESSED).union(El1Attributes::INNER_SHAREABLE).union(El1Attributes::UXN);
 /// Device-nGnRE, never executable.
 const DEVICE: El1Attributes = COMMON.union(El1Attributes::ATTRIBUTE_INDEX_0).union(El1Attributes::PXN);
 /// Normal write-back memory, read-write, never executable.
@@ -45,8 +43,7 @@ const DATA: El1Attributes = COMMON.union(El1Attributes::ATTRIBUTE_INDEX_1).union
 /// The same, read-only.
 const READ_ONLY: El1Attributes = DATA.union(El1Attributes::READ_ONLY);
 /// Normal memory, read-execute.
-const CODE: El1Attributes =
-    COMMON.union(El1Attributes::ATTRIBUTE_INDEX_1).union(El1Attributes::READ_ONLY);
+const CODE: El1Attributes = COMMON.union(El1Attributes::ATTRIBUTE_INDEX_1).union(El1Attributes::READ_ONLY);
 
 unsafe extern "C" {
     static __text_start: u8;

@@ -72,7 +72,7 @@ impl SmcError {
 /// True when `address` is an instruction address inside the regions of the loaded images.
 #[must_use]
 pub const fn is_image_address(address: u64) -> bool {
-    address % 4 == 0
+    address.is_multiple_of(4)
         && (address >= BOOTFIT && address < BOOTFIT + BOOTFIT_SIZE
             || address >= CONTROL && address < CONTROL + CONTROL_SIZE)
 }

@@ -33,7 +33,7 @@ pub fn enable_uarts() {
         // SAFETY: both addresses are PL011s of the machine, and the ROM runs with the MMU off (device memory).
         if let Some(mut uart) = unsafe { uart(base) } {
             // A refused rate leaves the reset setting, which this machine accepts as well.
-            let _ = uart.enable(line.clone(), BAUD, CLOCK);
+            let _ = uart.enable(line, BAUD, CLOCK);
         }
     }
 }

@@ -38,7 +38,7 @@ impl Window {
     /// A part of the window; `None` when it does not lie inside or does not start on 8 bytes.
     #[must_use]
     pub fn part(&self, offset: u64, bytes: u64) -> Option<Self> {
-        if offset % 8 != 0 || !self.contains(offset, bytes) {
+        if !offset.is_multiple_of(8) || !self.contains(offset, bytes) {
             return None;
         }
         // SAFETY: the part lies inside a window that fulfils the contract of `new`, and `offset` keeps the alignment.
@@ -55,7 +55,7 @@ impl Window {
     #[inline]
     #[must_use]
     pub fn word(&self, offset: u64) -> Option<&'static AtomicU32> {
-        if offset % 4 != 0 || !self.contains(offset, 4) {
+        if !offset.is_multiple_of(4) || !self.contains(offset, 4) {
             return None;
         }
         // SAFETY: inside the window and aligned (the base is aligned to 8), valid for the life of the mapping, which the
@@ -67,7 +67,7 @@ impl Window {
     #[inline]
     #[must_use]
     pub fn double_word(&self, offset: u64) -> Option<&'static AtomicU64> {
-        if offset % 8 != 0 || !self.contains(offset, 8) {
+        if !offset.is_multiple_of(8) || !self.contains(offset, 8) {
             return None;
         }
         // SAFETY: as in `word`.
@@ -92,7 +92,7 @@ impl Window {
     #[inline]
     #[must_use]
     pub fn read_words(&self, offset: u64, out: &mut [u64]) -> bool {
-        if offset % 8 != 0 || !self.contains(offset, 8 * out.len() as u64) {
+        if !offset.is_multiple_of(8) || !self.contains(offset, 8 * out.len() as u64) {
             return false;
         }
         // SAFETY: every word read below lies inside the window (checked above) and is aligned.
