@@ -89,7 +89,6 @@ impl Board {
         if !self.soc.is_lockstep() && now.saturating_sub(self.swept_us) >= SAFETY_TICK_US {
             self.swept_us = now;
             self.sweep = true;
-            self.notifications.sweep();
             self.posted.kick_if_unread();
             return false;
         }
@@ -130,6 +129,17 @@ impl Board {
             let _ = self.wake_time(deadline_us);
             self.notifications.disarm_interrupt();
         }
+    }
+}
+
+impl ControlBoard for Board {
+    type Host = HostWindow;
+    type Posts = PostedRing;
+    type Shadow = Shadow;
+
+    #[inline]
+    fn parts(&mut self) -> (&mut HostWindow, &mut PostedRing, &Shadow) {
+        (&mut self.host, &mut self.posted, &self.registers)
     }
 }
 
@@ -201,16 +211,6 @@ impl Notifications for Board {
     #[inline]
     fn take_doorbells(&mut self) -> [u64; 2] {
         self.notifications.take_doorbells()
-    }
-}
-
-impl ControlBoard for Board {
-    type Host = HostWindow;
-    type Posts = PostedRing;
-    type Shadow = Shadow;
-
-    fn parts(&mut self) -> (&mut HostWindow, &mut PostedRing, &Shadow) {
-        (&mut self.host, &mut self.posted, &self.registers)
     }
 }
 

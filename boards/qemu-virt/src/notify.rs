@@ -3,22 +3,19 @@
 //! Owns the consumer index and the interrupt flag (as the side that sets it to 1); reads the producer index and the entries
 //! between the two. An index that the card cannot have written is counted and skipped, never followed.
 //!
-//! # What is lost and healed
+//! # What can be lost
 //! With one processor in the machine QEMU carries out exclusive accesses without a host atomic, so an exchange here may lose
-//! a doorbell that the card sets at the same instant. [`NotificationRing::sweep`] makes the next
-//! [`Notifications::take_doorbells`] report every stream; a doorbell without new entries has no effect on a queue.
+//! a doorbell that the card sets at the same instant. The sweep at the safety tick ([`crate::board::Board::take_sweep`])
+//! heals it: the control loop then compares every queue's indices.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use coxswain_abi::soc::{Notification, QMANS, core_block};
+use coxswain_abi::soc::{Notification, core_block};
 use coxswain_core::ports::Notifications;
 
 use crate::barrier;
 use crate::soc::Soc;
 use crate::window::Window;
-
-/// Doorbell bits of all streams of all QMANs.
-const ALL_DOORBELLS: [u64; 2] = [u64::MAX, (1 << (4 * QMANS - 64)) - 1];
 
 /// What went through the ring since the image started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,7 +43,6 @@ pub struct NotificationRing {
     next: u32,
     /// The ring was at least half full since the last [`Self::take_pressure`]: the card may hold a backlog.
     pressure: bool,
-    sweep: bool,
     counters: NotifyCounters,
 }
 
@@ -66,7 +62,6 @@ impl NotificationRing {
             size,
             next: consumer.load(Ordering::Relaxed),
             pressure: false,
-            sweep: false,
             counters: NotifyCounters::default(),
         })
     }
@@ -107,11 +102,6 @@ impl NotificationRing {
     /// Withdraws the request. The card may have raised its interrupt meanwhile: a wake-up without work.
     pub fn disarm_interrupt(&mut self) {
         self.want_interrupt.store(0, Ordering::Relaxed);
-    }
-
-    /// Makes the next [`Notifications::take_doorbells`] report every stream.
-    pub fn sweep(&mut self) {
-        self.sweep = true;
     }
 
     /// True once after the ring was at least half full. The card keeps what does not fit in a backlog and looks at it at the
@@ -160,15 +150,6 @@ impl Notifications for NotificationRing {
 
     #[inline]
     fn take_doorbells(&mut self) -> [u64; 2] {
-        if core::mem::take(&mut self.sweep) {
-            for word in self.doorbells {
-                word.store(0, Ordering::Relaxed);
-            }
-            // Whatever the stores have overwritten is reported: everything is. A queue reads its producer index after this
-            // point, so the stores must be visible first.
-            barrier::full();
-            return ALL_DOORBELLS;
-        }
         self.doorbells.map(|word| {
             // The exchange is only needed when there is something to take.
             if word.load(Ordering::Relaxed) == 0 { 0 } else { word.swap(0, Ordering::AcqRel) }

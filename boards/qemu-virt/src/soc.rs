@@ -173,6 +173,17 @@ impl Soc {
         }
     }
 
+    /// Writes the control page: instructions that core `core` has retired when it goes to sleep, for measurements.
+    ///
+    /// An out-of-range core changes nothing.
+    pub fn note_instructions(&self, core: usize, retired: u64) {
+        if core < coxswain_abi::soc::CORES {
+            let offset = bar0::CONTROL + coxswain_abi::soc::control::INSTRUCTIONS + 8 * core as u64;
+            // Inside BAR0 by the check.
+            let _ = self.bar0.write_bytes(offset, &retired.to_le_bytes());
+        }
+    }
+
     /// The trapped register that makes the card look at core `core`'s posted writes.
     #[must_use]
     pub fn kick(&self, core: usize) -> Kick {
