@@ -13,6 +13,8 @@ use crate::operand::{ADDRESS_REGISTERS, INDEX_REGISTERS, PREDICATE_REGISTERS, SC
 pub const DIMENSIONS: usize = 5;
 
 /// One result.
+// A bundle has few results and their list is reused: a box for each vector would cost an allocation per bundle.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, Debug)]
 pub enum Write {
     /// Scalar register.
