@@ -8,11 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
-use object::Endianness;
-use object::elf;
-use object::read::elf::{FileHeader as _, ProgramHeader as _};
 use serde_json::Value;
 
+use crate::image;
 use crate::process;
 use crate::progress::Progress;
 use crate::provision;
@@ -54,6 +52,92 @@ pub fn build_guest(progress: &Progress) -> anyhow::Result<GuestPrograms> {
     Ok(GuestPrograms { init, others })
 }
 
+/// What a boot stage's build yields.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    /// Name for people.
+    pub name: &'static str,
+    /// Id of its frames in the firmware's log.
+    pub log_id: u8,
+    /// The program with symbols and log strings.
+    pub elf: Vec<u8>,
+    /// What the card executes: the flat image of the ROM, the packed image of the others.
+    pub image: Vec<u8>,
+}
+
+/// The firmware of the card.
+#[derive(Debug, Clone)]
+pub struct Firmware {
+    /// Boot ROM, boot-fit and control image.
+    pub stages: [Stage; 3],
+    /// The TPC kernel that the driver runs at probe.
+    pub tpc_kernel: Vec<u8>,
+}
+
+/// Name under which the driver asks for the boot-fit.
+pub const BOOT_FIT_FILE: &str = "gaudi-boot-fit.itb";
+/// Name under which the driver asks for the control image.
+pub const CONTROL_FILE: &str = "gaudi-fit.itb";
+/// Name under which the driver asks for the TPC kernel.
+pub const TPC_FILE: &str = "gaudi_tpc.bin";
+
+impl Firmware {
+    /// The boot ROM.
+    #[must_use]
+    pub fn rom(&self) -> &Stage {
+        &self.stages[0]
+    }
+
+    /// The files that the driver loads, by name.
+    #[must_use]
+    pub fn files(&self) -> [(&'static str, &[u8]); 3] {
+        [(BOOT_FIT_FILE, &self.stages[1].image), (CONTROL_FILE, &self.stages[2].image), (TPC_FILE, &self.tpc_kernel)]
+    }
+}
+
+/// Builds the three firmware images and the TPC kernel, and writes the files that the driver loads to
+/// `<target>/images/firmware`.
+///
+/// # Errors
+/// When a build fails; the message carries the compiler's words.
+pub fn build_firmware(progress: &Progress) -> anyhow::Result<Firmware> {
+    let packages = ["coxswain-rom", "coxswain-bootfit", "coxswain-control"];
+    let programs = cargo("firmware images", "firmware", provision::FIRMWARE_TARGET, &packages, progress)?;
+    let elf = |package: &str| -> anyhow::Result<Vec<u8>> {
+        let path = programs.iter().find(|path| path.ends_with(package));
+        read(path.with_context(|| format!("the build of {package} made no program"))?)
+    };
+    let [rom, boot_fit, control] = packages.map(elf);
+    let rom = {
+        let elf = rom?;
+        let (start, _, image) = image::flatten_elf(&elf).context("the boot ROM")?;
+        if start != 0 {
+            bail!("the boot ROM begins at {start:#x} instead of 0: see linker/rom.ld");
+        }
+        Stage { name: "rom", log_id: 1, elf, image }
+    };
+    let pack = |name: &'static str, log_id: u8, kind: image::Stage, elf: Vec<u8>| -> anyhow::Result<Stage> {
+        let (load, entry, binary) = image::flatten_elf(&elf).with_context(|| format!("the {name} image"))?;
+        Ok(Stage { name, log_id, image: image::pack(kind, &binary, load, entry, env!("CARGO_PKG_VERSION")), elf })
+    };
+    let boot_fit = pack("boot-fit", 2, image::Stage::BootFit, boot_fit?)?;
+    let control = pack("control", 3, image::Stage::Control, control?)?;
+
+    let source = workspace().join("hw-tests/tpc/kernels/meminit.tpc");
+    let text = fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
+    let tpc_kernel = coxswain_tpc::assemble(&text).with_context(|| format!("assembling {}", source.display()))?;
+
+    let firmware = Firmware { stages: [rom, boot_fit, control], tpc_kernel };
+    let folder = target_folder().join("images/firmware");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for (name, data) in firmware.files().into_iter().chain([("rom.bin", firmware.rom().image.as_slice())]) {
+        let mut file = tempfile::NamedTempFile::new_in(&folder).context("cannot write the images")?;
+        std::io::Write::write_all(&mut file, data).context("cannot write the images")?;
+        file.persist(folder.join(name)).context("cannot write the images")?;
+    }
+    Ok(firmware)
+}
+
 /// Runs `cargo build` and returns the programs that it made.
 fn cargo(
     what: &str,
@@ -84,42 +168,6 @@ fn cargo(
     programs.sort();
     task.done(format!("built {what}"));
     Ok(programs)
-}
-
-/// The loadable bytes of an ELF file as one flat image, gaps filled with zeros, and the physical address of its first byte.
-///
-/// # Errors
-/// When it is not a 64-bit ELF file, has nothing to load, or would be larger than 64 MiB.
-pub fn flatten(elf: &[u8]) -> anyhow::Result<(u64, Vec<u8>)> {
-    let header = elf::FileHeader64::<Endianness>::parse(elf)?;
-    let endian = header.endian()?;
-    let mut parts: Vec<(u64, &[u8])> = Vec::new();
-    for segment in header.program_headers(endian, elf)? {
-        if segment.p_type(endian) == elf::PT_LOAD && segment.p_filesz(endian) > 0 {
-            let data = segment.data(endian, elf).ok().context("a segment lies outside the file")?;
-            parts.push((segment.p_paddr(endian), data));
-        }
-    }
-    let start = parts.iter().map(|(address, _)| *address).min().context("there is nothing to load in it")?;
-    let end = parts.iter().map(|(address, data)| address + data.len() as u64).max().unwrap_or(start);
-    if end - start > 64 << 20 {
-        bail!("its parts lie {} bytes apart", end - start);
-    }
-    let mut image = vec![0; (end - start) as usize];
-    for (address, data) in parts {
-        let offset = (address - start) as usize;
-        image[offset..offset + data.len()].copy_from_slice(data);
-    }
-    Ok((start, image))
-}
-
-/// The entry address of an ELF file.
-///
-/// # Errors
-/// When it is not a 64-bit ELF file.
-pub fn entry(elf: &[u8]) -> anyhow::Result<u64> {
-    let header = elf::FileHeader64::<Endianness>::parse(elf)?;
-    Ok(header.e_entry(header.endian()?))
 }
 
 /// Reads a file of the repository.

@@ -3,7 +3,11 @@
 //! The program behind `cargo run` is a thin shell around this library, so that integration tests run the same scenarios.
 //! The harness starts and watches; it never takes part in what card, firmware and driver say to each other.
 
+pub mod cli;
+pub mod commands;
+pub mod environment;
 pub mod guest;
+pub mod image;
 pub mod images;
 pub mod interrupt;
 pub mod logs;
@@ -11,4 +15,5 @@ pub mod process;
 pub mod progress;
 pub mod provision;
 pub mod qemu;
+pub mod report;
 pub mod session;

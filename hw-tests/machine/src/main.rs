@@ -1,43 +1,26 @@
 //! The command-line program behind `cargo run`.
-use coxswain_guest::plan::{Plan, Step};
-use coxswain_machine::*;
-fn main() -> anyhow::Result<()> {
-    interrupt::install()?;
-    let progress = progress::Progress::new();
-    let tools = provision::provision(&Default::default(), &progress)?;
-    provision::ensure_rust_targets(&progress)?;
-    let guest = images::build_guest(&progress)?;
-    let mut session = session::Session::start(tools.into(), session::Config::default())?;
-    let contents = guest::initramfs::Contents {
-        init: guest.init,
-        busybox: std::env::args().nth(1).unwrap().into(),
-        ..Default::default()
-    };
-    let plan = Plan {
-        steps: vec![Step::Run {
-            argv: vec!["/bin/busybox".into(), "uname".into(), "-a".into()],
-            env: vec![],
-            timeout_s: 5,
-            expect_exit: Some(0),
-        }],
-        ..Default::default()
-    };
-    let out = session.run(
-        &session::GuestRun {
-            plan,
-            contents,
-            share: None,
-            limit: Some(std::time::Duration::from_secs(40)),
-            kernel_parameters: String::new(),
-            gdb: false,
-        },
-        &mut |seen| {
-            if let session::Seen::Event(e) = seen {
-                println!("{e:?}")
-            }
-            Ok(())
-        },
-    )?;
-    println!("{out:?}\n{}", session.folder().path().display());
-    Ok(())
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use coxswain_machine::cli::Cli;
+use coxswain_machine::commands::{self, FAILURE, INTERRUPTED, USAGE, UsageError};
+use coxswain_machine::interrupt::{self, Interrupted};
+use coxswain_machine::progress::Progress;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let progress = Progress::new();
+    let result = interrupt::install().and_then(|()| commands::run(&cli, &progress));
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if interrupt::requested() || error.is::<Interrupted>() => {
+            eprintln!("interrupted");
+            ExitCode::from(INTERRUPTED)
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(if error.is::<UsageError>() { USAGE } else { FAILURE })
+        }
+    }
 }

@@ -4,12 +4,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Context as _;
 use coxswain_guest::plan::{self, Plan};
 
 use super::cpio::Archive;
 use super::modules::Module;
+use crate::process;
 
 /// Folder of kernel modules in the guest; flat, with a `modules.dep` for busybox's `modprobe`.
 pub const MODULES: &str = "/lib/modules";
@@ -23,6 +25,8 @@ pub const PROGRAMS: &str = "/usr/local/bin";
 pub struct Contents {
     /// The static busybox.
     pub busybox: PathBuf,
+    /// Absolute paths of the commands that busybox provides, e.g. `/bin/ls`.
+    pub applets: Vec<String>,
     /// Process 1.
     pub init: PathBuf,
     /// Modules, in any order.
@@ -38,6 +42,25 @@ pub fn module_path(name: &str) -> String {
 }
 
 impl Contents {
+    /// The bare guest: process 1 and busybox with all its commands.
+    ///
+    /// # Errors
+    /// When busybox cannot say which commands it has.
+    pub fn new(init: PathBuf, busybox: PathBuf) -> anyhow::Result<Self> {
+        let list = process::output(Command::new(&busybox).arg("--list-full"))
+            .context("cannot ask busybox for its commands")?;
+        let applets = list.lines().map(|line| format!("/{}", line.trim())).filter(|path| path.len() > 1).collect();
+        Ok(Self { busybox, applets, init, ..Self::default() })
+    }
+
+    /// True when the guest has a command called `name`.
+    #[must_use]
+    pub fn has_command(&self, name: &str) -> bool {
+        let is = |path: &str| path.rsplit('/').next() == Some(name);
+        self.applets.iter().any(|path| is(path))
+            || self.files.iter().any(|(path, mode, _)| mode & 0o111 != 0 && path.starts_with(PROGRAMS) && is(path))
+    }
+
     /// Adds a file of this machine at `guest` with its permissions.
     ///
     /// # Errors
@@ -67,7 +90,11 @@ impl Contents {
 
         let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
         archive.file("bin/busybox", 0o755, &read(&self.busybox)?);
-        archive.link("bin/sh", "busybox");
+        for applet in &self.applets {
+            if applet != "/bin/busybox" && applet != "/init" {
+                archive.link(applet, "/bin/busybox");
+            }
+        }
         archive.file("init", 0o755, &read(&self.init)?);
 
         for module in &self.modules {

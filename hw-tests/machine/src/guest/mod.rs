@@ -4,3 +4,4 @@ pub mod cpio;
 pub mod initramfs;
 pub mod libraries;
 pub mod modules;
+pub mod program;

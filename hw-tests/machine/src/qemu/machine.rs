@@ -36,7 +36,7 @@ impl Builder {
         let mut builder = Self { name, command, inherited: Vec::new(), serials: Vec::new(), qmp, gdb: None };
         let fd = builder.inherit(theirs.into());
         builder.command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
-        builder.command.args(["-chardev", &format!("socket,id=qmp,fd={fd}"), "-mon", "chardev=qmp,mode=control"]);
+        builder.command.args(["-chardev", &format!("socket,id=qmp,fd={fd}"), "-qmp", "chardev:qmp"]);
         Ok(builder)
     }
 

@@ -3,6 +3,7 @@
 pub mod host;
 pub mod machine;
 pub mod management;
+pub mod power;
 pub mod qmp;
 
 use std::path::Path;

@@ -1,0 +1,223 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Open firmware for a Gaudi-class accelerator, run against the stock Linux driver with no hardware.
+///
+/// Without a command: provision, build the images, start the card, its management CPU and a Linux guest, load the driver,
+/// run the jobs, print a report.
+#[derive(Debug, Parser)]
+#[command(name = "coxswain", bin_name = "cargo run --", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Options of the main job.
+    #[command(flatten)]
+    pub jobs: JobsOptions,
+}
+
+/// Commands beside the main job.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a program of your own in the guest, with the driver loaded; its exit code becomes ours
+    Guest(GuestOptions),
+    /// An interactive shell in the guest, with the driver loaded
+    Shell(ShellOptions),
+    /// Only the firmware on the card, driven by the scripted host (hw-tests/host); no Linux, takes seconds
+    Boot(BootOptions),
+    /// Fetch and build everything that runs need, and run nothing
+    Setup(SetupOptions),
+    /// Look at image files
+    Image {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: ImageCommand,
+    },
+}
+
+/// Commands on image files.
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Print what an image file (.itb) holds
+    List {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// Options of everything that is fetched.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FetchOptions {
+    /// Debian mirror to fetch from, instead of the one in the system's apt sources
+    #[arg(long, value_name = "URL")]
+    pub mirror: Option<String>,
+}
+
+/// Options of everything that starts a guest.
+#[derive(Debug, Clone, Args)]
+pub struct MachineOptions {
+    /// Where to fetch from.
+    #[command(flatten)]
+    pub fetch: FetchOptions,
+    /// Memory of the guest in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(256..=2816))]
+    pub memory: u64,
+    /// A parameter of the habanalabs module; may be given several times
+    #[arg(long = "driver-option", value_name = "NAME=VALUE", value_parser = driver_option)]
+    pub driver_options: Vec<String>,
+    /// A Linux image of your own
+    #[arg(long, value_name = "VMLINUZ")]
+    pub kernel: Option<PathBuf>,
+    /// A folder with kernel modules of your own, at any depth; they take the place of those of the same name
+    #[arg(long, value_name = "DIR")]
+    pub modules: Option<PathBuf>,
+    /// Wait for a debugger before the first instruction of the firmware or of the kernel
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub gdb: Option<Debuggee>,
+    /// Write every register access by name into the run folder; slow
+    #[arg(long)]
+    pub trace: bool,
+    /// Start the guest without the card
+    #[arg(long, hide = true)]
+    pub without_card: bool,
+}
+
+/// What a debugger is to be attached to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Debuggee {
+    /// The firmware on the management CPU.
+    Firmware,
+    /// The Linux kernel of the guest.
+    Kernel,
+}
+
+/// Options of the main job.
+#[derive(Debug, Clone, Args)]
+pub struct JobsOptions {
+    /// The machine.
+    #[command(flatten)]
+    pub machine: MachineOptions,
+    /// Write the report as JSON too
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Bound of the jobs in seconds
+    #[arg(long, value_name = "S", default_value_t = 300)]
+    pub timeout: u64,
+}
+
+/// Options of `guest`.
+#[derive(Debug, Clone, Args)]
+pub struct GuestOptions {
+    /// The machine.
+    #[command(flatten)]
+    pub machine: MachineOptions,
+    /// A folder that appears in the guest as /share; what the program writes there comes back
+    #[arg(long, value_name = "DIR")]
+    pub share: Option<PathBuf>,
+    /// Bound of the program in seconds
+    #[arg(long, value_name = "S", default_value_t = 600)]
+    pub timeout: u64,
+    /// Run the program even when the driver does not come up
+    #[arg(long)]
+    pub keep_going: bool,
+    /// The program: a file of this machine (its libraries are brought along), a file below /share, or a command of the
+    /// guest's busybox; then its arguments
+    #[arg(last = true, required = true, value_name = "PROGRAM [ARG]...")]
+    pub program: Vec<String>,
+}
+
+/// Options of `shell`.
+#[derive(Debug, Clone, Args)]
+pub struct ShellOptions {
+    /// The machine.
+    #[command(flatten)]
+    pub machine: MachineOptions,
+    /// A folder that appears in the guest as /share
+    #[arg(long, value_name = "DIR")]
+    pub share: Option<PathBuf>,
+    /// Do not load the driver
+    #[arg(long)]
+    pub no_driver: bool,
+}
+
+/// Options of `boot`.
+#[derive(Debug, Clone, Args)]
+pub struct BootOptions {
+    /// Where to fetch from.
+    #[command(flatten)]
+    pub fetch: FetchOptions,
+    /// Wait for a debugger before the first instruction of the firmware
+    #[arg(long)]
+    pub gdb: bool,
+    /// Write every register access by name into the run folder; slow
+    #[arg(long)]
+    pub trace: bool,
+}
+
+/// Options of `setup`.
+#[derive(Debug, Clone, Args)]
+pub struct SetupOptions {
+    /// Where to fetch from.
+    #[command(flatten)]
+    pub fetch: FetchOptions,
+    /// Fetch again what the cache already has
+    #[arg(long)]
+    pub refresh: bool,
+}
+
+fn driver_option(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((name, value))
+            if !name.is_empty()
+                && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
+                && !value.contains(char::is_whitespace) =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err("a driver option looks like name=value".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("coxswain").chain(words.iter().copied()))
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_behind_two_dashes_belongs_to_the_program() {
+        let cli =
+            parse(&["guest", "--share", "/tmp", "--driver-option", "memory_scrub=1", "--", "./a", "--timeout", "-x"]);
+        let Some(Command::Guest(options)) = cli.unwrap().command else { panic!("not the guest command") };
+        assert_eq!(options.program, ["./a", "--timeout", "-x"]);
+        assert_eq!(options.machine.driver_options, ["memory_scrub=1"]);
+        assert_eq!(options.timeout, 600);
+    }
+
+    #[test]
+    fn wrong_arguments_end_with_exit_code_2() {
+        for words in [
+            &["guest"][..],
+            &["--memory", "64"],
+            &["--memory", "4096"],
+            &["guest", "--driver-option", "memory_scrub", "--", "x"],
+            &["guest", "--driver-option", "a=1 b=2", "--", "x"],
+            &["--gdb", "card"],
+            &["explode"],
+            &["image", "list"],
+        ] {
+            assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What the commands with a guest share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use coxswain_guest::plan::{Plan, Step};
+
+use super::UsageError;
+use crate::cli::{Debuggee, MachineOptions};
+use crate::environment::Environment;
+use crate::guest::initramfs::{Contents, FIRMWARE};
+use crate::images::{self, Firmware};
+use crate::progress::Progress;
+use crate::provision::Options;
+use crate::session::{Config, GuestOutcome, Session};
+
+/// What the driver logs when the card is up.
+pub const ADDED: &str = "Successfully added device";
+/// Seconds that the driver gets for that; its own limits for a failing card are 4 s to 90 s.
+pub const PROBE_LIMIT: u64 = 150;
+/// Seconds that boot and shutdown of the guest get beyond the steps' own limits.
+pub const BOOT_LIMIT: u64 = 120;
+/// Lines of each log that are shown when something failed.
+const LAST_LINES: usize = 15;
+
+/// A guest under construction.
+pub struct Prepared {
+    /// Tools and images.
+    pub environment: Environment,
+    /// The card's firmware, unless the guest runs without a card.
+    pub firmware: Option<Arc<Firmware>>,
+    /// Files of the guest.
+    pub contents: Contents,
+    /// The plan so far: modules, then the driver and the wait for its verdict.
+    pub plan: Plan,
+}
+
+/// Provisions, builds and puts the beginning of the guest together.
+///
+/// # Errors
+/// When something is missing or does not build.
+pub fn prepare(
+    options: &MachineOptions,
+    share: Option<&Path>,
+    driver: bool,
+    progress: &Progress,
+) -> anyhow::Result<Prepared> {
+    check_files(options, share)?;
+    let fetch = Options {
+        mirror: options.fetch.mirror.clone(),
+        refresh: false,
+        kernel: options.kernel.clone(),
+        modules: options.modules.clone(),
+    };
+    let environment = Environment::prepare(&fetch, progress)?;
+    let firmware = if options.without_card { None } else { Some(Arc::new(images::build_firmware(progress)?)) };
+    let mut contents = environment.contents()?;
+    let mut plan = Plan { share: share.is_some(), ..Plan::default() };
+    if share.is_some() {
+        plan.modules.extend(environment.add_share(&mut contents)?);
+    }
+    let (before, module) = environment.add_driver(&mut contents)?;
+    plan.modules.extend(before);
+    if let Some(firmware) = &firmware {
+        for (name, data) in firmware.files() {
+            contents.files.push((format!("{FIRMWARE}/{name}"), 0o644, data.to_vec()));
+        }
+    }
+    if driver {
+        if let Some(path) = module {
+            plan.steps.push(Step::LoadModule { path, params: options.driver_options.join(" ") });
+        }
+        if firmware.is_some() {
+            plan.steps.push(Step::WaitKernelLog { contains: ADDED.into(), timeout_s: PROBE_LIMIT });
+        }
+    }
+    Ok(Prepared { environment, firmware, contents, plan })
+}
+
+fn check_files(options: &MachineOptions, share: Option<&Path>) -> anyhow::Result<()> {
+    let wrong = |text: String| Err(UsageError(text).into());
+    if let Some(kernel) = &options.kernel
+        && !kernel.is_file()
+    {
+        return wrong(format!("--kernel {}: no such file", kernel.display()));
+    }
+    if let Some(modules) = &options.modules
+        && !modules.is_dir()
+    {
+        return wrong(format!("--modules {}: no such folder", modules.display()));
+    }
+    if let Some(share) = share
+        && !share.is_dir()
+    {
+        return wrong(format!("--share {}: no such folder", share.display()));
+    }
+    Ok(())
+}
+
+/// The absolute form of the share's path, which QEMU needs.
+///
+/// # Errors
+/// When the folder has gone.
+pub fn absolute(share: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
+    share.map(|path| path.canonicalize().with_context(|| format!("--share {}", path.display()))).transpose()
+}
+
+/// Starts the card for a command and says where the logs are. With `--gdb firmware` it returns when the debugger has let
+/// the firmware run.
+///
+/// # Errors
+/// As [`Session::start`].
+pub fn start(prepared: &Prepared, options: &MachineOptions, progress: &Progress) -> anyhow::Result<Session> {
+    let config = Config {
+        memory_mib: options.memory,
+        firmware: prepared.firmware.clone(),
+        trace_registers: options.trace,
+        gdb_firmware: options.gdb == Some(Debuggee::Firmware),
+        ..Config::default()
+    };
+    let mut session = Session::start(Arc::clone(&prepared.environment.tools), config)?;
+    progress.line(format!("logs in {}", session.folder().path().display()));
+    wait_for_firmware_debugger(&mut session, progress)?;
+    Ok(session)
+}
+
+/// Says how to attach to a management CPU that waits for a debugger, and waits with it.
+///
+/// # Errors
+/// When interrupted, or the machine has ended.
+pub fn wait_for_firmware_debugger(session: &mut Session, progress: &Progress) -> anyhow::Result<()> {
+    let Some(port) = session.firmware_gdb_port() else { return Ok(()) };
+    let file = |name: &str| session.folder().file(name).display().to_string();
+    progress.line("the firmware waits for a debugger:");
+    progress.line(format!(
+        "  gdb-multiarch {} -ex 'add-symbol-file {}' -ex 'add-symbol-file {}' -ex 'target remote 127.0.0.1:{port}'",
+        file("rom.elf"),
+        file("boot-fit.elf"),
+        file("control.elf")
+    ));
+    progress.line("  then: continue (breakpoints in flash and in images not loaded yet: hbreak)");
+    session.wait_until_firmware_runs()
+}
+
+/// Says how to attach to a kernel that waits for a debugger.
+pub fn tell_kernel_debugger(port: Option<u16>, progress: &Progress) {
+    if let Some(port) = port {
+        progress.line("the kernel waits for a debugger:");
+        progress
+            .line(format!("  gdb vmlinux -ex 'target remote 127.0.0.1:{port}' -ex 'hbreak start_kernel' -ex continue"));
+        progress.line(
+            "  (vmlinux: your own build, or the package of the kernel's debug symbols; addresses are not randomised)",
+        );
+    }
+}
+
+/// The bound of a guest's life: `steps` seconds for its work, and something for boot and shutdown. None under a debugger.
+pub fn limit(options: &MachineOptions, steps: u64) -> Option<Duration> {
+    options.gdb.is_none().then(|| Duration::from_secs(steps + PROBE_LIMIT + BOOT_LIMIT))
+}
+
+/// Shows what went wrong: complaints, kernel reports, the last lines of every log.
+pub fn show_failure(session: &Session, outcome: &GuestOutcome) {
+    for complaint in outcome.complaints() {
+        eprintln!("FAILED: {complaint}");
+    }
+    for fault in &outcome.kernel_faults {
+        eprintln!("--- the kernel's report");
+        for line in fault.lines.iter().take(40) {
+            eprintln!("{line}");
+        }
+    }
+    for line in session.firmware_log().fatal() {
+        eprintln!("firmware: {line}");
+    }
+    eprint!("{}", session.folder().last_lines(LAST_LINES));
+    eprintln!("all logs: {}", session.folder().path().display());
+}
