@@ -126,7 +126,7 @@ impl Board {
     #[cfg(not(target_os = "none"))]
     pub fn wait_for_work(&mut self, deadline_us: Option<u64>) {
         if self.prepare_to_sleep(deadline_us) {
-            let _ = self.wake_time(deadline_us);
+            let _ = (self.core, self.wake_time(deadline_us));
             self.notifications.disarm_interrupt();
         }
     }
