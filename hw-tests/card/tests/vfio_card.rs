@@ -1,5 +1,7 @@
 //! The whole card behind its two sockets: what crosses from one function to the other.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
+
 #[allow(dead_code, reason = "each test file uses a part")]
 mod vfio_client;
 
@@ -8,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use coxswain_abi::regs::{pcie, psoc};
-use coxswain_abi::soc::{ResetReason, bar0, info};
+use coxswain_abi::regs::{CFG_BASE, pcie, psoc};
+use coxswain_abi::soc::{Attributes, PostedWrite, ResetReason, WriteKind, bar0, core_block, info};
 use coxswain_card::{Card, CardOptions, CpuPower, HOST_MEMORY_LIMIT, ResetCounts};
 use vfio_client::{Client, event, events, eventually};
 
@@ -57,6 +59,7 @@ struct Machine {
     holds: AtomicU32,
     releases: AtomicU32,
     broken: AtomicBool,
+    posts: AtomicBool,
 }
 
 impl Machine {
@@ -66,6 +69,7 @@ impl Machine {
             holds: AtomicU32::new(0),
             releases: AtomicU32::new(0),
             broken: AtomicBool::new(false),
+            posts: AtomicBool::new(false),
         });
         rig.card.set_cpu_power(machine.clone());
         machine
@@ -86,6 +90,20 @@ impl CpuPower for Machine {
             client.write_u32(CONFIG, 0x10 + 4 * bar, 0);
         }
         client.write_u32(CONFIG, 4, 6);
+        if self.posts.load(Ordering::SeqCst) {
+            // What a ROM does first: publish that it runs.
+            let write = PostedWrite {
+                address: CFG_BASE + u64::from(psoc::CPU_BOOT_STATUS),
+                data: 5,
+                attributes: Attributes::CPU.with_kind(WriteKind::Status),
+            };
+            let block = core_block::offset(0);
+            for (index, word) in (0..).zip(write.to_words()) {
+                client.region_write(0, block + core_block::POSTED_RING + 8 * index, &word.to_le_bytes()).unwrap();
+            }
+            client.write_u32(0, block + core_block::POSTED_PRODUCER, 1);
+            client.write_u32(0, bar0::KICK, 0);
+        }
         self.releases.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
@@ -128,6 +146,21 @@ fn a_cpu_that_cannot_be_held_leaves_the_boot_manager_busy() {
     eventually(|| rig.card.resets().failed == 1);
     assert_ne!(host.read_u32(2, CFG + u64::from(psoc::BTM_FSM)) & 0xF, 0);
     assert_eq!(machine.releases.load(Ordering::SeqCst), 0);
+    // With a machine that answers the card comes back.
+    machine.broken.store(false, Ordering::SeqCst);
+    rig.card.set_cpu_power(machine.clone());
+    eventually(|| host.read_u32(2, CFG + u64::from(psoc::BTM_FSM)) == 0);
+    assert_eq!(rig.card.resets(), ResetCounts { completed: 1, failed: 1 });
+}
+
+#[test]
+fn what_the_cpu_posts_before_the_card_is_out_of_reset_is_not_forgotten() {
+    let rig = Rig::new();
+    let machine = Machine::attach(&rig);
+    machine.posts.store(true, Ordering::SeqCst);
+    let mut host = rig.host();
+    reset_card(&mut host);
+    eventually(|| host.read_u32(2, CFG + u64::from(psoc::CPU_BOOT_STATUS)) == 5);
 }
 
 #[test]

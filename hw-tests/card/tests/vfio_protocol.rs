@@ -1,5 +1,7 @@
 //! The protocol as a client sees it: bytes on the socket, descriptors, errors.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
+
 #[allow(dead_code, reason = "each test file uses a part")]
 mod vfio_bench;
 #[allow(dead_code, reason = "each test file uses a part")]

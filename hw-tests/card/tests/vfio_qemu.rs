@@ -3,6 +3,8 @@
 //! Ignored by default because a QEMU with `vfio-user-pci` (10.1) and `gic-version=3,msi=gicv2m` (11.0) is needed: one in the
 //! search path, or the folder that the harness unpacks, named by `COXSWAIN_QEMU_ROOT`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop at the first surprise")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;

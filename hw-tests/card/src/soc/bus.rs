@@ -119,10 +119,12 @@ impl Bus {
         }
     }
 
-    /// A write of a stream whose QMAN the driver has disabled: its host memory may be gone (`decisions.md` 3.14).
+    /// A write of a stream whose QMAN the driver has disabled: its host memory may be gone (`decisions.md` 3.14). Engines are
+    /// stopped by their own registers.
     fn is_disabled_queue(&self, access: Attributes) -> bool {
-        let qman = usize::from(access.initiator() >> 3);
-        qman < QMANS && self.hardware.registers.read(qman_regs::base(qman) + qman_regs::GLBL_CFG0) == 0
+        let (qman, stream) = (usize::from(access.initiator() >> 3), usize::from(access.initiator() & 7));
+        let is_stream = qman < QMANS && stream < qman_regs::STREAMS;
+        is_stream && self.hardware.registers.read(qman_regs::base(qman) + qman_regs::GLBL_CFG0) == 0
     }
 
     fn write_register(&mut self, offset: u32, value: u32, access: Attributes) -> Result<(), BusError> {
@@ -130,7 +132,10 @@ impl Bus {
             return Ok(());
         }
         if !access.secure() && protection::register(&self.hardware.registers, offset, true).is_some() {
-            self.report_refusal(Refusal::Blocked, access.initiator(), true, CFG_BASE + u64::from(offset));
+            // Production code pads with writes to closed registers of its own engine: silence there (`decisions.md` 1).
+            if !is_own_window(access.initiator(), offset) {
+                self.report_refusal(Refusal::Blocked, access.initiator(), true, CFG_BASE + u64::from(offset));
+            }
             return Ok(());
         }
         let from_a_unit = !matches!(access.initiator(), INITIATOR_CPU | INITIATOR_HOST);
@@ -256,6 +261,13 @@ fn find_engine(offset: u32) -> Option<(usize, u32)> {
         _ => return None,
     };
     (qman_regs::engine_base(engine) == block && engine < ENGINES).then_some((engine, inside))
+}
+
+/// True for a register of the initiator's own QMAN or engine: what WREG packets reach.
+fn is_own_window(initiator: u8, offset: u32) -> bool {
+    let qman = usize::from(initiator >> 3);
+    let block = offset & !0xFFF;
+    qman < QMANS && (block == qman_regs::base(qman) || block == qman_regs::engine_base(qman))
 }
 
 fn is_mme_command(offset: u32) -> bool {

@@ -7,7 +7,7 @@
 //! them (SIF_RTR_0) for every initiator.
 
 use super::register_file::RegisterFile;
-use super::reset_values::PROT_BITS;
+use super::reset_values::{PROT_BITS, ResetTable};
 
 /// What a read of a protected register returns (`gaudi-soc.md` 16.4).
 pub(super) const PROTECTED_READ: u32 = 0xBABA_0BAD;
@@ -61,7 +61,8 @@ pub(super) fn register(registers: &RegisterFile, offset: u32, write: bool) -> Op
             return Some(Closed::Range);
         }
     }
-    if is_sync_manager(offset) {
+    // A page without a block has no protection words either; the bus answers there with an error.
+    if is_sync_manager(offset) || !ResetTable::get().exists(offset) {
         return None;
     }
     let word = registers.read(offset & !0xFFF | PROT_BITS | (offset >> 7 & 0x1F) << 2);
