@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use coxswain_abi::soc::ResetReason;
+use coxswain_abi::soc::{CORES, ResetReason};
 
 pub use function::host::HostFunction;
 pub use function::soc::SocFunction;
@@ -201,5 +201,9 @@ impl ResetTarget for Soc {
 
     fn out_of_reset(&self) {
         self.out_of_reset();
+        // The CPU has been running since its release, and a kick that came before this call was ignored.
+        for core in 0..CORES {
+            self.kick(core);
+        }
     }
 }

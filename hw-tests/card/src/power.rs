@@ -50,6 +50,7 @@ pub struct ResetCounts {
 
 enum Message {
     Reset(ResetReason),
+    PowerChanged,
     Stop,
 }
 
@@ -107,16 +108,16 @@ impl ResetSequencer {
         let Some(receiver) = self.receiver.take() else { return Ok(()) };
         let shared = Arc::clone(&self.shared);
         self.thread = Some(std::thread::Builder::new().name("card-reset".into()).spawn(move || {
-            while let Ok(Message::Reset(reason)) = receiver.recv() {
-                shared.reset(&*target, reason);
-            }
+            shared.run(&receiver, &*target);
         })?);
         Ok(())
     }
 
-    /// Sets how the CPU is stopped and started. Without it the card has no CPU, and a reset is one of the SoC alone.
+    /// Sets how the CPU is stopped and started. Without it the card has no CPU, and a reset is one of the SoC alone. A reset
+    /// that has failed is tried again with the new means.
     pub fn set_power(&self, power: Arc<dyn CpuPower>) {
         *self.shared.power.lock().unwrap_or_else(PoisonError::into_inner) = Some(power);
+        let _ = self.requests.0.send(Message::PowerChanged);
     }
 
     /// Resets so far.
@@ -144,29 +145,62 @@ impl Drop for ResetSequencer {
 }
 
 impl Shared {
-    fn reset(&self, target: &dyn ResetTarget, reason: ResetReason) {
-        let power = self.power.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let result = (|| {
-            if let Some(power) = &power {
-                power.hold()?;
-            }
-            target.reset_state(reason);
-            if let Some(power) = &power {
-                power.release()?;
-            }
-            anyhow::Ok(())
-        })();
-        match result {
-            Ok(()) => {
-                target.out_of_reset();
+    fn run(&self, receiver: &Receiver<Message>, target: &dyn ResetTarget) {
+        // The reset that has failed and is still due.
+        let mut due = None;
+        let mut stopping = false;
+        while !stopping && let Ok(message) = receiver.recv() {
+            let mut next = match message {
+                Message::Reset(reason) => Some(stronger(due.take(), reason)),
+                Message::PowerChanged => due.take(),
+                Message::Stop => return,
+            };
+            while let Some(reason) = next.take() {
+                if let Err(error) = self.cycle(target, reason) {
+                    // The boot manager stays busy: that is how the host learns that the card did not come back.
+                    self.failed.fetch_add(1, Ordering::Relaxed);
+                    eprintln!("card: reset of the management CPU ({reason:?}) failed: {error:#}");
+                    due = Some(reason);
+                    break;
+                }
                 self.completed.fetch_add(1, Ordering::Relaxed);
-            }
-            Err(error) => {
-                // The boot manager stays busy: that is how the host learns that the card did not come back.
-                self.failed.fetch_add(1, Ordering::Relaxed);
-                eprintln!("card: reset of the management CPU ({reason:?}) failed: {error:#}");
+                // A request that came meanwhile is carried out before anybody sees the card out of reset.
+                while next.is_none()
+                    && !stopping
+                    && let Ok(message) = receiver.try_recv()
+                {
+                    match message {
+                        Message::Reset(reason) => next = Some(reason),
+                        Message::PowerChanged => {}
+                        Message::Stop => stopping = true,
+                    }
+                }
+                if next.is_none() {
+                    target.out_of_reset();
+                }
             }
         }
+    }
+
+    /// Stops the CPU, resets the state, lets the CPU run.
+    fn cycle(&self, target: &dyn ResetTarget, reason: ResetReason) -> anyhow::Result<()> {
+        let power = self.power.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(power) = &power {
+            power.hold()?;
+        }
+        target.reset_state(reason);
+        if let Some(power) = &power {
+            power.release()?;
+        }
+        Ok(())
+    }
+}
+
+/// The reset that does what both ask for: one of the whole card wins over one of the CPU alone.
+fn stronger(due: Option<ResetReason>, new: ResetReason) -> ResetReason {
+    match (due, new) {
+        (Some(due), ResetReason::Firmware | ResetReason::Watchdog) => due,
+        _ => new,
     }
 }
 
@@ -225,11 +259,11 @@ mod tests {
     }
 
     #[test]
-    fn the_state_is_reset_between_hold_and_release() {
+    fn the_state_is_reset_between_hold_and_release_and_the_card_comes_out_once_nothing_waits() {
         let bench = Arc::new(Bench::default());
         let counts = run(&bench, true, &[ResetReason::SoftwareAll, ResetReason::Watchdog]);
         assert_eq!(counts, ResetCounts { completed: 2, failed: 0 });
-        let expected = ["hold", "SoftwareAll", "release", "out", "hold", "Watchdog", "release", "out"];
+        let expected = ["hold", "SoftwareAll", "release", "hold", "Watchdog", "release", "out"];
         assert_eq!(*bench.steps.lock().unwrap(), expected);
     }
 
@@ -239,6 +273,27 @@ mod tests {
         bench.broken.store(true, Ordering::SeqCst);
         assert_eq!(run(&bench, true, &[ResetReason::SoftwareAll]), ResetCounts { completed: 0, failed: 1 });
         assert!(bench.steps.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_failed_reset_is_done_when_the_power_is_replaced() {
+        let (broken, working) = (Arc::new(Bench::default()), Arc::new(Bench::default()));
+        broken.broken.store(true, Ordering::SeqCst);
+        let mut sequencer = ResetSequencer::new();
+        sequencer.set_power(Arc::clone(&broken) as Arc<dyn CpuPower>);
+        let requests = sequencer.requests();
+        requests.request(ResetReason::SoftwareAll);
+        // A weaker request does not take the place of the one that is due.
+        requests.request(ResetReason::Watchdog);
+        sequencer.start(Arc::clone(&broken) as Arc<dyn ResetTarget>).unwrap();
+        while sequencer.counts().failed < 2 {
+            std::thread::yield_now();
+        }
+        sequencer.set_power(Arc::clone(&working) as Arc<dyn CpuPower>);
+        sequencer.stop();
+        assert_eq!(sequencer.counts(), ResetCounts { completed: 1, failed: 2 });
+        assert_eq!(*working.steps.lock().unwrap(), ["hold", "release"]);
+        assert_eq!(*broken.steps.lock().unwrap(), ["SoftwareAll", "out"]);
     }
 
     #[test]
