@@ -1,2 +1,6 @@
 #![no_std]
-//! See the crate description.
+//! What a Gaudi-class SoC is, as data: its queue managers and engines. No behaviour, no machine.
+//!
+//! `docs/` holds the facts that the code cites.
+
+pub mod queues;

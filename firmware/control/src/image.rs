@@ -1,7 +1,14 @@
 //! The image proper, for the target only.
 
 use coxswain_abi::regs::psoc::{self, boot_status, sts0};
-use coxswain_core::ports::{Notifications, PostedWrites};
+use coxswain_abi::soc::info as card_info;
+use coxswain_core::control::{Control, Next};
+use coxswain_core::cpucp;
+use coxswain_core::cpucp::identity::Identity;
+use coxswain_core::cpucp::telemetry::{ConstantTelemetry, EMULATED_BOARD};
+use coxswain_core::ports::PostedWrites;
+use coxswain_core::queue::QueueEngine;
+use coxswain_gaudi::queues;
 use coxswain_qemu_virt::board::Board;
 use coxswain_qemu_virt::boot_info::{self, BootInfo, Stage};
 use coxswain_qemu_virt::clock::BoardClock;
@@ -14,7 +21,13 @@ el1_entry!(control_main);
 const HEAP_BYTES: usize = 256 * 1024;
 
 /// What the control image says about itself in CPU_BOOT_DEV_STS0 (`boot-protocol.md` 11).
-const STATUS: u32 = sts0::ENABLED | sts0::FW_LD_COM_EN | sts0::DRAM_INIT_EN;
+const STATUS: u32 = sts0::ENABLED | sts0::FW_LD_COM_EN | sts0::DRAM_INIT_EN | cpucp::CAPABILITIES;
+
+/// Who the card is, for INFO_GET.
+static IDENTITY: Identity = Identity::EMULATED_GAUDI;
+
+/// The control loop. Too large for a stack: the queue engine holds a fetched block for each of its 90 streams.
+static mut CONTROL: Option<Control<ConstantTelemetry>> = None;
 
 /// Runs on the first core, at Secure EL1.
 fn control_main(boot_info: u64) -> ! {
@@ -24,6 +37,7 @@ fn control_main(boot_info: u64) -> ! {
     text!("Coxswain control {}", env!("CARGO_PKG_VERSION"));
     let (mut info, mut board) = start(boot_info, clock);
     stage::note_entered(&mut info, Stage::Control, entered, instructions);
+    let control = control(&board);
     defmt::info!("control: monitor version {}, heap {=usize} bytes used", smc::monitor_version(), heap::used());
 
     for (offset, value) in [
@@ -37,12 +51,33 @@ fn control_main(boot_info: u64) -> ! {
     stage::note_ready(&mut info, Stage::Control);
     text!("control: ready");
     loop {
-        while let Some(notification) = board.notifications.next() {
-            defmt::debug!("control: notification {}", defmt::Debug2Format(&notification));
+        match control.step(&mut board) {
+            Next::Again => {}
+            Next::Sleep(deadline) => {
+                board.wait_for_work(deadline);
+                if board.take_sweep() {
+                    control.sweep(&mut board);
+                }
+            }
+            Next::Reset => {
+                text!("control: resets the card at the host's request");
+                board.posted.post_register(psoc::SW_ALL_RST, 1);
+                board.posted.flush();
+                el::park()
+            }
         }
-        let _ = board.notifications.take_doorbells();
-        board.wait_for_work(None);
     }
+}
+
+/// Builds the control loop in place.
+fn control(board: &Board) -> &'static mut Control<ConstantTelemetry> {
+    let depth = board.soc.info_u32(card_info::DMA_QUEUE_DEPTH).min(u32::from(u16::MAX) - 1) as u16 + 1;
+    let slot = &raw mut CONTROL;
+    // SAFETY: called once, on the boot core; nothing else names CONTROL.
+    let slot = unsafe { &mut *slot };
+    let mut engine = QueueEngine::new();
+    queues::add_all(&mut engine, depth);
+    slot.insert(Control::new(engine, cpucp::Server::new(&IDENTITY), ConstantTelemetry::new(EMULATED_BOARD)))
 }
 
 /// Attaches to the card, switches the MMU on and builds the board of the first core.
@@ -58,8 +93,9 @@ fn start(boot_info: u64, clock: BoardClock) -> (BootInfo, Board) {
         Ok(soc) => soc,
         Err(error) => stop(format_args!("{error}")),
     };
+    let memory = &raw mut HEAP;
     // SAFETY: called once, on the boot core, before anything allocates; HEAP is used for nothing else.
-    unsafe { heap::init(&mut *(&raw mut HEAP)) };
+    unsafe { heap::init(&mut *memory) };
     // SAFETY: the BARs are those of `soc`, the heap is ready, no other core of this image runs.
     if let Err(error) = unsafe { paging::enable(&info.bars, &soc) } {
         stop(format_args!("page tables: {error}"));
