@@ -213,8 +213,7 @@ mod tests {
         let hop0 = 0x1000_0000 + 0x1000 * u64::from(asid);
         let mut table = hop0;
         let last = if large { 3 } else { 4 };
-        for hop in 0..last {
-            let (shift, bits) = HOPS[hop];
+        for (hop, (shift, bits)) in HOPS.into_iter().enumerate().take(last) {
             let entry = table + 8 * (address >> shift & ((1 << bits) - 1));
             let next = 0x1000_2000 + 0x1000 * (hop as u64 + 5 * u64::from(asid));
             hbm.write_u64(entry, next | 1).unwrap();
@@ -262,10 +261,7 @@ mod tests {
     fn a_table_outside_the_memory_faults() {
         let mmu = mmu();
         map(&mmu, 1, 0x1_2345_6789_A000, 0x80_0123_4000, false);
-        mmu.memories
-            .hbm
-            .write_u64(0x1000_1008 - 8 + 8 * (0x1_2345_6789_A000_u64 >> 48), 0x000F_FFFF_FFFF_F001)
-            .unwrap();
+        mmu.memories.hbm.write_u64(0x1000_1000 + 8, 0x000F_FFFF_FFFF_F001).unwrap();
         assert_eq!(mmu.walk(1, 0x1_2345_6789_A000), None);
     }
 

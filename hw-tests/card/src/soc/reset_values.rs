@@ -79,9 +79,10 @@ impl ResetTable {
     fn parse() -> Self {
         let mut table = Self {
             values: BTreeMap::new(),
-            survivors: vec![psoc::COLD_RST_FLOPS_0..psoc::COLD_RST_FLOPS_0 + 0x10],
+            survivors: Vec::new(),
             pages: vec![false; (CFG_SIZE / u64::from(PAGE)) as usize],
         };
+        table.survivors.push(psoc::COLD_RST_FLOPS_0..psoc::COLD_RST_FLOPS_0 + 0x10);
         let mut instances: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
         for line in INSTANCES.lines().skip(1) {
             let columns: Vec<&str> = line.split(',').collect();

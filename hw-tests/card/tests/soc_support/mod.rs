@@ -1,5 +1,6 @@
 //! What the SoC tests share: a card with fake wires, the management CPU's side of the rings, and the driver's writes.
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::unwrap_used, reason = "a helper of tests: a failed access is a failed test")]
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex};
