@@ -99,7 +99,7 @@ impl FakeHost {
     /// Bus address of the first byte. Not 0, so that an address that lost its base is noticed.
     pub const BASE: u64 = 0x1234_0000;
     /// Bytes of memory.
-    pub const SIZE: usize = 0x20_0000;
+    pub const SIZE: usize = 0x40_0000;
 
     /// Zeroed memory.
     pub fn new() -> Self {
