@@ -79,7 +79,7 @@ impl Board {
     /// Everything that must have happened before this core may sleep. Returns false when there is work.
     ///
     /// `deadline_us` is the clock value of the next deadline.
-    fn prepare_to_sleep(&mut self, deadline_us: Option<u64>) -> bool {
+    pub(crate) fn prepare_to_sleep(&mut self, deadline_us: Option<u64>) -> bool {
         self.posted.flush();
         if self.notifications.take_pressure() {
             self.posted.kick_if_unread();
@@ -96,7 +96,7 @@ impl Board {
     }
 
     /// Clock value at which the core must be awake again.
-    fn wake_time(&self, deadline_us: Option<u64>) -> Option<u64> {
+    pub(crate) fn wake_time(&self, deadline_us: Option<u64>) -> Option<u64> {
         let tick = (!self.soc.is_lockstep()).then(|| self.swept_us.saturating_add(SAFETY_TICK_US));
         match (deadline_us, tick) {
             (Some(deadline), Some(tick)) => Some(deadline.min(tick)),

@@ -37,6 +37,13 @@ impl BoardClock {
         Self { start: ticks(), frequency: frequency() }
     }
 
+    /// A clock for host tests that always shows `us`.
+    #[cfg(not(target_os = "none"))]
+    #[must_use]
+    pub const fn stopped(us: u64) -> Self {
+        Self { start: us, frequency: 1_000_000 }
+    }
+
     /// Counter value at which the clock shows `us`.
     #[must_use]
     pub fn tick_at(&self, us: u64) -> u64 {

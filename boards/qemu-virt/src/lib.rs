@@ -58,3 +58,14 @@ pub mod stage;
 pub mod text;
 #[cfg(target_os = "none")]
 pub mod timer;
+
+#[cfg(test)]
+mod board_tests;
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod memory_tests;
+#[cfg(test)]
+mod notify_tests;
+#[cfg(test)]
+mod posted_tests;

@@ -175,3 +175,42 @@ impl Window {
 fn head_length(at: usize, length: usize) -> usize {
     (at.wrapping_neg() & 7).min(length)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn copies_of_every_alignment_and_length_are_exact() {
+        let mut memory = [0_u64; 8];
+        // SAFETY: the array outlives the window and is only accessed through it.
+        let window = unsafe { Window::new(memory.as_mut_ptr().cast(), 64) };
+        for offset in 0..24_u64 {
+            for length in 0..32_usize {
+                let data: Vec<u8> = (0..length).map(|index| (index as u8) ^ (offset as u8) << 3).collect();
+                assert!(window.write_bytes(0, &[0xEE; 64]));
+                assert!(window.write_bytes(offset, &data));
+                let mut all = [0; 64];
+                assert!(window.read_bytes(0, &mut all));
+                let (start, end) = (offset as usize, offset as usize + length);
+                assert_eq!(&all[start..end], data);
+                assert!(all[..start].iter().chain(&all[end..]).all(|&byte| byte == 0xEE));
+                let mut again = std::vec![0; length];
+                assert!(window.read_bytes(offset, &mut again));
+                assert_eq!(again, data);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_outside_is_touched() {
+        let mut memory = [0_u64; 2];
+        // SAFETY: as above.
+        let window = unsafe { Window::new(memory.as_mut_ptr().cast(), 16) };
+        assert!(!window.write_bytes(9, &[0; 8]) && !window.read_bytes(u64::MAX, &mut [0; 2]));
+        assert!(window.read_u32(14).is_none() && window.read_u32(16).is_none() && window.read_u64(12).is_none());
+        assert!(!window.read_words(8, &mut [0; 2]) && !window.read_words(4, &mut [0; 1]));
+        assert!(window.part(8, 8).is_some() && window.part(8, 9).is_none() && window.part(4, 4).is_none());
+    }
+}
