@@ -28,8 +28,8 @@ fn map(card: &FakeCard, page: u64) {
     card.set_hbm(TABLES[0] + index(SMALL, 39, 0x1FF), TABLES[1] | 1);
     card.set_hbm(TABLES[1] + index(SMALL, 30, 0x1FF), TABLES[2] | 1);
     card.set_hbm(TABLES[2] + index(SMALL, 21, 0x1FF), TABLES[3] | 1);
-    card.set_hbm(TABLES[3] + index(SMALL, 12, 0x1FF), regs::HOST_BASE + page | 0x801);
-    card.set_hbm(TABLES[2] + index(LARGE, 21, 0x1FF), regs::HOST_BASE + 0x20_0000 | 0x801);
+    card.set_hbm(TABLES[3] + index(SMALL, 12, 0x1FF), (regs::HOST_BASE + page) | 0x801);
+    card.set_hbm(TABLES[2] + index(LARGE, 21, 0x1FF), (regs::HOST_BASE + 0x20_0000) | 0x801);
     card.set_info(info::HOP0 + 8, HOP0);
     card.set_register(mmu::MMU_ENABLE, 1);
 }
@@ -130,7 +130,7 @@ fn everything_that_is_not_mapped_is_a_page_fault() {
     // Host physical addresses are not reachable without bypass, and a table outside HBM ends the walk.
     let physical = regs::HOST_BASE + 0x5000;
     assert_eq!(read(&mut reader, physical, USER), Err(ReadError::PageFault { address: physical }));
-    card.set_hbm(TABLES[2] + 8 * (SMALL >> 21 & 0x1FF), HBM_BYTES + 0x1000 | 1);
+    card.set_hbm(TABLES[2] + 8 * (SMALL >> 21 & 0x1FF), (HBM_BYTES + 0x1000) | 1);
     card.set_info(info::MMU_GENERATION, 1);
     assert_eq!(read(&mut reader, SMALL, USER), Err(ReadError::PageFault { address: SMALL }));
     // A page outside host memory is no page fault: the table is right, nobody answers.

@@ -111,7 +111,7 @@ fn a_ring_that_was_half_full_is_reported_once() {
 
 #[test]
 fn no_wake_up_is_lost_between_two_threads() {
-    const EVENTS: u32 = 2_000;
+    const EVENTS: u32 = 20_000;
     let card = FakeCard::with_rings(8, 64).unwrap();
     let interrupts = AtomicU32::new(0);
     std::thread::scope(|scope| {

@@ -126,7 +126,7 @@ fn a_consumer_index_beyond_the_producer_gives_no_room() {
 
 #[test]
 fn no_kick_is_lost_between_two_threads() {
-    const WRITES: u32 = 2_000;
+    const WRITES: u32 = 20_000;
     let card = FakeCard::with_rings(64, 8).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
