@@ -169,6 +169,37 @@ fn a_restart_of_the_cpu_alone_keeps_the_card() {
     assert_eq!(card.memories.soc.read_u64(bar0::INFO + info::HOP0).unwrap(), 0x1000_0000);
 }
 
+/// The CPU is released before the SoC is told: what it posts in between must not wait for a kick that never comes.
+#[test]
+fn posted_writes_of_a_cpu_that_runs_before_the_end_of_reset_are_served() {
+    let card = Card::new();
+    card.write(psoc::SW_ALL_RST, 1);
+    card.soc.reset_state(ResetReason::SoftwareAll);
+    card.post(0, &[cpu_write(psoc::HW_STATE, 3)]);
+    assert_eq!(card.read(psoc::HW_STATE), 0);
+    card.soc.out_of_reset();
+    assert_eq!(card.read(psoc::HW_STATE), 3);
+}
+
+#[test]
+fn an_unfed_watchdog_asks_for_a_reset_of_the_cpu_alone() {
+    const WATCHDOG: u32 = 0xC4_8000;
+    let card = Card::new();
+    card.write(psoc::HW_STATE, 1);
+    card.post(0, &[cpu_write(WATCHDOG, 20_000), cpu_write(WATCHDOG + 8, 3)]);
+    for _ in 0..8 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        card.post(0, &[cpu_write(WATCHDOG + 0xC, 1)]);
+    }
+    assert_eq!(*card.wires.resets.lock().unwrap(), []);
+    eventually("the reset", || !card.wires.resets.lock().unwrap().is_empty());
+    assert_eq!(*card.wires.resets.lock().unwrap(), [ResetReason::Watchdog]);
+    assert_eq!(card.read(WATCHDOG + 0x10), 1);
+    card.answer_reset(ResetReason::Watchdog);
+    assert_eq!(card.read(WATCHDOG + 8), 0, "it is off");
+    assert_eq!(card.read(psoc::HW_STATE), 1);
+}
+
 #[test]
 fn a_shut_down_card_keeps_no_thread() {
     let card = Card::new();

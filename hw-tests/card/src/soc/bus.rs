@@ -19,6 +19,7 @@ use super::psoc::Timestamp;
 use super::reset_values::ResetTable;
 use super::sync_manager::{self, Effects, Payload, SyncManager};
 use super::tpc::TpcCore;
+use super::watchdog::Watchdog;
 
 /// Initiator number of the host, beside those of `coxswain_abi::soc`.
 const INITIATOR_HOST: u8 = 0xFE;
@@ -42,6 +43,8 @@ pub(super) struct Requests {
     pub cpu_reset: Option<ResetReason>,
     /// Bit n: engine n has work.
     pub engines: u32,
+    /// The watchdog's expiry has moved.
+    pub watchdog: bool,
 }
 
 /// State behind the bus lock.
@@ -50,6 +53,7 @@ pub(super) struct Bus {
     pub notifier: Notifier,
     pub requests: Requests,
     pub timestamp: Timestamp,
+    pub watchdog: Watchdog,
     pub dma: [DmaCore; dma::CORES],
     pub tpc: [TpcCore; ENGINES - dma::CORES],
     sync: [SyncManager; regs::sync_manager::MANAGERS],
@@ -66,6 +70,7 @@ impl Bus {
             notifier: Notifier::default(),
             requests: Requests::default(),
             timestamp: Timestamp::default(),
+            watchdog: Watchdog::default(),
             dma: Default::default(),
             tpc: Default::default(),
             sync: std::array::from_fn(|index| SyncManager::new(index, registers.clone())),

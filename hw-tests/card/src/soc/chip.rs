@@ -9,7 +9,7 @@
 //! * One worker per engine moves bytes or executes bundles. In lockstep mode there are none: the thread that writes or
 //!   kicks runs the engines itself before it returns.
 //! * The pump looks every millisecond, only while there is something to look at: notifications that did not fit, and
-//!   payloads of monitors that fire each other without end.
+//!   payloads of monitors that fire each other without end. It also waits for the watchdog's expiry.
 //!
 //! # Lock order
 //!
@@ -18,7 +18,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coxswain_abi::regs::psoc;
 use coxswain_abi::soc::{CORES, PostedWrite, QMANS, ResetReason, bar0, control, core_block, info};
@@ -27,6 +27,7 @@ use super::address::{ENGINES, Hardware};
 use super::bus::{Bus, Requests};
 use super::psoc::resets_the_card;
 use super::register_file::ResetScope;
+use super::watchdog::Watchdog;
 use super::{Counters, SocOptions, Wires, dma, kernel};
 use crate::memory::{Memories, full_barrier};
 
@@ -100,7 +101,7 @@ impl Chip {
 
     fn release(&self, mut bus: MutexGuard<'_, Bus>) {
         let requests = bus.take_requests();
-        if needs_pump(&bus) {
+        if needs_pump(&bus) || requests.watchdog {
             self.pump.notify_one();
         }
         if bus.in_reset || self.options.lockstep {
@@ -182,21 +183,27 @@ impl Chip {
 
     /// The pump's life.
     pub fn pump(&self) {
-        loop {
-            let mut bus = lock(&self.bus);
-            while !self.stopping.load(Ordering::SeqCst) && !needs_pump(&bus) {
-                bus = self.pump.wait(bus).unwrap_or_else(PoisonError::into_inner);
+        let mut bus = lock(&self.bus);
+        while !self.stopping.load(Ordering::SeqCst) {
+            let until_expiry = bus.watchdog.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+            let wait = match (needs_pump(&bus), until_expiry) {
+                (true, expiry) => Some(expiry.map_or(PUMP_PERIOD, |expiry| expiry.min(PUMP_PERIOD))),
+                (false, expiry) => expiry,
+            };
+            bus = match wait {
+                Some(wait) => self.pump.wait_timeout(bus, wait).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.pump.wait(bus).unwrap_or_else(PoisonError::into_inner),
+            };
+            bus.run_payloads();
+            if bus.watchdog.deadline().is_some() {
+                bus.run_watchdog();
             }
-            if self.stopping.load(Ordering::SeqCst) {
-                return;
-            }
-            let (bus, _) = self.pump.wait_timeout(bus, PUMP_PERIOD).unwrap_or_else(PoisonError::into_inner);
-            let waiting = (0..CORES).filter(|&core| bus.notifier.has_backlog(core)).collect::<Vec<_>>();
-            drop(bus);
-            self.with_bus(Bus::run_payloads);
+            let waiting: Vec<usize> = (0..CORES).filter(|&core| bus.notifier.has_backlog(core)).collect();
+            self.release(bus);
             for core in waiting {
                 self.serve_ring(core);
             }
+            bus = lock(&self.bus);
         }
     }
 
@@ -303,6 +310,8 @@ impl Chip {
                 let _ = hbm.punch_hole(SURVIVING_HBM, len);
             }
         }
+        bus.watchdog = Watchdog::default();
+        bus.show_watchdog();
         bus.notifier.reset(&self.hardware.memories);
         for ring in &mut rings {
             **ring = 0;
@@ -352,6 +361,10 @@ impl Chip {
             self.hardware.registers.write(psoc::BTM_FSM, 0);
         });
         self.cpu_in_reset.store(false, Ordering::SeqCst);
+        // The CPU may have run, and kicked, before this call.
+        for core in 0..CORES {
+            self.serve_ring(core);
+        }
     }
 
     /// True from the request of a reset until the CPU runs again.

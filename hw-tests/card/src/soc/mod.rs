@@ -10,7 +10,7 @@
 //! | `register_file.rs`, `reset_values.rs` | storage of registers and what a reset does to it |
 //! | `address.rs`, `mmu.rs`, `protection.rs` | decoding, translation, closed ranges |
 //! | `notifications.rs` | towards the management CPU |
-//! | `sync_manager.rs`, `qman.rs`, `psoc.rs` | register blocks |
+//! | `sync_manager.rs`, `qman.rs`, `psoc.rs` (with the MSI trigger), `watchdog.rs` | register blocks |
 //! | `dma.rs`, `transfer.rs` | DMA cores |
 //! | `tpc.rs`, `kernel.rs` | TPCs |
 
@@ -29,6 +29,7 @@ mod reset_values;
 mod sync_manager;
 mod tpc;
 mod transfer;
+mod watchdog;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -40,7 +41,8 @@ use crate::memory::Memories;
 use address::ENGINES;
 use chip::Chip;
 
-/// Wires that leave the SoC. They are driven without any lock of the SoC held, from any thread, and must not wait.
+/// Wires that leave the SoC. They are driven from any thread, without the bus lock but sometimes with the lock of a ring: they
+/// must neither wait nor call back into the SoC.
 pub trait Wires: Send + Sync {
     /// MSI vector 0 of the host's function.
     fn raise_host_msi(&self);

@@ -1,4 +1,4 @@
-//! Registers whose write concerns the card as a whole: mailboxes, interrupts, reset, device time
+//! Registers whose write concerns the card as a whole: mailboxes, interrupts, reset, device time, watchdog
 //! (`gaudi-soc.md` 5, 12, 15.1, `boot-protocol.md` 2).
 //!
 //! For: their side effects. Owns: the time-stamp counter. Never: resets anything itself; it asks for a reset.
@@ -75,13 +75,33 @@ impl Bus {
                 self.notify(Notification::RegisterWrite { offset, value, secure: access.secure() });
             }
             _ => {
-                if !self.timestamp.write(offset, value) {
+                let now = Instant::now();
+                if self.watchdog.write(offset, value, now) {
+                    self.requests.watchdog = true;
+                    self.show_watchdog();
+                } else if self.timestamp.write(offset, value) {
+                    registers.write(offset, value);
+                } else {
                     return false;
                 }
-                registers.write(offset, value);
             }
         }
         true
+    }
+
+    /// Publishes the watchdog's registers.
+    pub(super) fn show_watchdog(&self) {
+        for (offset, value) in self.watchdog.shown(Instant::now()) {
+            self.hardware.registers.write(offset, value);
+        }
+    }
+
+    /// Lets the watchdog's time pass.
+    pub(super) fn run_watchdog(&mut self) {
+        if self.watchdog.advance(Instant::now()) {
+            self.request_cpu_reset(ResetReason::Watchdog);
+        }
+        self.show_watchdog();
     }
 
     /// Starts a reset. When the whole card is reset its engines stop at once and writes are dropped until it is done.
