@@ -1,4 +1,6 @@
 //! The event queue against a host that behaves like the driver (`cpucp.md` 10).
+// A helper of a test that finds nothing is a failed test.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

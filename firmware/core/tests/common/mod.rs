@@ -139,7 +139,7 @@ impl HostMemory for FakeHost {
 
     fn write_release(&mut self, address: u64, value: u32) -> Result<(), OutOfRange> {
         let range = self.range(address, 4)?;
-        if address % 4 != 0 {
+        if !address.is_multiple_of(4) {
             return Err(OutOfRange { address });
         }
         self.writes.push((address, 4, true));

@@ -16,7 +16,7 @@ impl TreeWriter {
     }
 
     fn pad(&mut self) -> &mut Self {
-        while self.structure.len() % 4 != 0 {
+        while !self.structure.len().is_multiple_of(4) {
             self.structure.push(0);
         }
         self
