@@ -116,16 +116,14 @@ impl TensorAccess {
     /// Reads the register: elements inside from memory, the others padding. The mask tells which bytes of the register are meant.
     pub(super) fn load(&self, memory: &mut dyn Memory) -> Result<(Vector, ByteMask), Trap> {
         let mut value = Vector::splat(self.padding, self.width);
-        let mut mask = ByteMask::NONE;
-        let first_lane = self.register_offset / self.width;
-        for lane in self.named.clone() {
-            mask.set_lane(self.width, first_lane + lane, true);
-        }
+        let register_bytes = |lanes: &core::ops::Range<usize>| {
+            self.register_offset + lanes.start * self.width..self.register_offset + lanes.end * self.width
+        };
+        let mask = ByteMask::from_bytes(register_bytes(&self.named));
         let lanes = self.touched();
         if self.step == self.width as u64 {
             if !lanes.is_empty() {
-                let bytes =
-                    self.register_offset + lanes.start * self.width..self.register_offset + lanes.end * self.width;
+                let bytes = register_bytes(&lanes);
                 // PANIC: the lanes lie inside the register.
                 memory.read(self.address(lanes.start), &mut value.0[bytes]).map_err(Trap::read)?;
             }

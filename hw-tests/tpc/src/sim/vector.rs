@@ -18,8 +18,7 @@ impl Vector {
     /// The low `width` bytes of `value` in every lane; `width` is 1, 2 or 4.
     #[must_use]
     pub fn splat(value: u32, width: usize) -> Self {
-        let bytes = value.to_le_bytes();
-        Self(core::array::from_fn(|index| bytes[index % width]))
+        Self::from_lanes(width, |_| value)
     }
 
     /// The number of each lane, in lanes of `width` bytes (8-bit numbers wrap never: there are 256).
@@ -28,39 +27,60 @@ impl Vector {
         Self::from_lanes(width, |lane| lane as u32)
     }
 
-    /// A vector from its lanes of `width` bytes; the low bits of each value are taken.
+    /// A vector from its lanes of `width` bytes (1, 2 or 4); the low bits of each value are taken.
     #[must_use]
+    #[inline]
     pub fn from_lanes(width: usize, mut lane: impl FnMut(usize) -> u32) -> Self {
         let mut vector = Self::ZERO;
-        for (index, chunk) in vector.0.chunks_exact_mut(width).enumerate() {
-            let bytes = lane(index).to_le_bytes();
-            // PANIC: width is 1, 2 or 4.
-            chunk.copy_from_slice(&bytes[..width]);
+        match width {
+            4 => {
+                for (index, bytes) in vector.0.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                    *bytes = lane(index).to_le_bytes();
+                }
+            }
+            2 => {
+                for (index, bytes) in vector.0.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+                    *bytes = (lane(index) as u16).to_le_bytes();
+                }
+            }
+            _ => {
+                for (index, byte) in vector.0.iter_mut().enumerate() {
+                    *byte = lane(index) as u8;
+                }
+            }
         }
         vector
     }
 
-    /// A lane of `width` bytes, zero-extended.
+    /// A lane of `width` bytes (1, 2 or 4), zero-extended.
     ///
     /// # Panics
     ///
     /// When the lane lies outside the vector; callers count lanes by `VECTOR_BYTES / width`.
     #[must_use]
+    #[inline]
     pub fn lane(&self, width: usize, index: usize) -> u32 {
-        let mut bytes = [0; 4];
-        // PANIC: see above; width is 1, 2 or 4.
-        bytes[..width].copy_from_slice(&self.0[index * width..(index + 1) * width]);
-        u32::from_le_bytes(bytes)
+        // PANIC: see above.
+        match width {
+            4 => u32::from_le_bytes(self.0.as_chunks::<4>().0[index]),
+            2 => u32::from(u16::from_le_bytes(self.0.as_chunks::<2>().0[index])),
+            _ => u32::from(self.0[index]),
+        }
     }
 
-    /// Sets a lane of `width` bytes to the low bits of `value`.
+    /// Sets a lane of `width` bytes (1, 2 or 4) to the low bits of `value`.
     ///
     /// # Panics
     ///
     /// When the lane lies outside the vector.
+    #[inline]
     pub fn set_lane(&mut self, width: usize, index: usize, value: u32) {
-        // PANIC: see above; width is 1, 2 or 4.
-        self.0[index * width..(index + 1) * width].copy_from_slice(&value.to_le_bytes()[..width]);
+        // PANIC: see above.
+        match width {
+            4 => self.0.as_chunks_mut::<4>().0[index] = value.to_le_bytes(),
+            2 => self.0.as_chunks_mut::<2>().0[index] = (value as u16).to_le_bytes(),
+            _ => self.0[index] = value as u8,
+        }
     }
 }
 
@@ -77,6 +97,16 @@ impl ByteMask {
     pub const LOW: Self = Self([u64::MAX, u64::MAX, 0, 0]);
     /// Bytes 128-255.
     pub const HIGH: Self = Self([0, 0, u64::MAX, u64::MAX]);
+
+    /// The bytes of a range inside 0..256.
+    #[must_use]
+    pub fn from_bytes(range: core::ops::Range<usize>) -> Self {
+        Self(core::array::from_fn(|word| {
+            let start = range.start.clamp(64 * word, 64 * word + 64) - 64 * word;
+            let end = range.end.clamp(64 * word, 64 * word + 64) - 64 * word;
+            if start < end { (u64::MAX >> (64 - (end - start))) << start } else { 0 }
+        }))
+    }
 
     /// The bit of a byte, 0..256.
     #[must_use]
@@ -127,5 +157,36 @@ pub const fn lane_bytes(element: ElementType) -> usize {
         32 => 4,
         16 => 2,
         _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_of_a_range_has_exactly_its_bytes() {
+        for (start, end) in [(0, 256), (0, 0), (5, 5), (0, 1), (63, 65), (64, 128), (100, 255), (255, 256), (9, 3)] {
+            let mask = ByteMask::from_bytes(start..end);
+            assert!((0..256).all(|byte| mask.bit(byte) == (start..end).contains(&byte)), "{start}..{end}");
+        }
+    }
+
+    #[test]
+    fn a_lane_of_a_mask_repeats_its_lowest_bit() {
+        let mut mask = ByteMask::NONE;
+        mask.set_lane(1, 4, true);
+        mask.set_lane(1, 9, true);
+        assert_eq!(mask.per_lane(4, false), ByteMask::from_bytes(4..8));
+        assert_eq!(mask.per_lane(2, false), ByteMask::from_bytes(4..6));
+        assert_eq!(mask.per_lane(4, true).zip(&mask.per_lane(4, false), |a, b| a ^ b), ByteMask::ALL);
+    }
+
+    #[test]
+    fn lanes_are_little_endian() {
+        let vector = Vector::from_lanes(2, |lane| 0x1000 + lane as u32);
+        assert_eq!(vector.0[..4], [0x00, 0x10, 0x01, 0x10]);
+        assert_eq!(vector.lane(4, 0), 0x1001_1000);
+        assert_eq!(vector.lane(1, 255), 0x10);
     }
 }

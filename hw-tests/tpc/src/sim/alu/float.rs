@@ -39,6 +39,7 @@ fn narrow(element: ElementType, value: f32, rounding: Rounding) -> u32 {
     }
 }
 
+#[inline]
 pub(super) fn binary(operation: Binary, element: ElementType, a: u32, b: u32, rounding: Rounding) -> u32 {
     let (x, y) = (widen(element, a), widen(element, b));
     let result = match operation {
@@ -46,6 +47,8 @@ pub(super) fn binary(operation: Binary, element: ElementType, a: u32, b: u32, ro
         Binary::Sub { negate: false, .. } => add(x, -y, rounding),
         // The negated difference, rounded as the difference is.
         Binary::Sub { negate: true, .. } => -add(x, -y, rounding),
+        // The host rounds to nearest even itself.
+        Binary::Mul if rounding == RoundingMode::NearestEven => x * y,
         Binary::Mul => round(f64::from(x) * f64::from(y), 24, rounding),
         Binary::Max => select(x, y, |x, y| x > y),
         Binary::Min => select(x, y, |x, y| x < y),
@@ -71,6 +74,9 @@ fn select(x: f32, y: f32, better: impl Fn(f32, f32) -> bool) -> f32 {
 }
 
 fn add(x: f32, y: f32, rounding: Rounding) -> f32 {
+    if rounding == RoundingMode::NearestEven {
+        return x + y;
+    }
     sum(f64::from(x), f64::from(y), rounding)
 }
 
