@@ -2,6 +2,7 @@
 //!
 //! * [`comms`] - the COMMS server: a pure state machine over command words.
 //! * [`loader`] - "load the next image": descriptor, copy, check, execute. The same code in the ROM and in the boot-fit.
+//! * [`resident`] - what the image that runs still answers to COMMS.
 //! * [`fit`] - the image container. [`fdt`] - the flattened device tree below it.
 //! * [`record`] - the one line about a failure that outlives a reset.
 //! * [`version`] - the version strings, whose grammar the driver depends on.
@@ -16,6 +17,7 @@ pub mod fdt;
 pub mod fit;
 pub mod loader;
 pub mod record;
+pub mod resident;
 pub mod version;
 
 pub use error::BootError;

@@ -1,5 +1,6 @@
-//! A fake board for the host tests: the ports of the control core over plain vectors. Every test crate uses a part of it.
-#![allow(dead_code)]
+//! A fake board for the host tests: the ports of the control core over plain vectors. Every test crate uses a part of it, and a helper that
+//! finds nothing is a failed test.
+#![allow(dead_code, clippy::unwrap_used)]
 
 pub mod tree;
 
