@@ -467,6 +467,11 @@ fn results_out_of_range_follow_the_rounding() {
         let up = u32::from(mode == 2);
         assert_eq!(scalar("mul.f32 S2, S0, S1", 1, 0.5f32.to_bits(), 0, mode), up);
         assert_eq!(scalar("sub.f32 S2, S0, S1", max, max, 0, mode), if mode == 3 { 1 << 31 } else { 0 });
+        // Zeros of different signs.
+        assert_eq!(scalar("add.f32 S2, S0, S1", 0, 1 << 31, 0, mode), if mode == 3 { 1 << 31 } else { 0 });
+        let one = 1f32.to_bits();
+        assert_eq!(scalar("mac.f32 S2, S0, S1", 1 << 31, one, 0, mode), if mode == 3 { 1 << 31 } else { 0 });
+        assert_eq!(scalar("mac.f32 S2, S0, S1", 1 << 31, one, 1 << 31, mode), 1 << 31);
     }
 }
 
