@@ -2,6 +2,7 @@
 
 use super::bench::{Bench, JobError};
 use super::copy::{self, Case, Direction};
+use super::faults::{self, Fault};
 use super::internal;
 use super::many::{self, Measured, SLOT};
 use super::packets::EXTERNAL_QUEUES;
@@ -42,6 +43,7 @@ enum Kind {
     Small,
     Streams,
     Full,
+    Fault(Fault),
 }
 
 /// All jobs, in the order in which they run.
@@ -77,6 +79,24 @@ pub const ENTRIES: &[Entry] = &[
         amounts: FULL,
         kind: Kind::Full,
     },
+    Entry {
+        name: "fault-page",
+        about: "fault: DMA0 reads an address that is not mapped",
+        amounts: FULL,
+        kind: Kind::Fault(Fault::Page),
+    },
+    Entry {
+        name: "fault-opcode",
+        about: "fault: an internal queue meets an undefined packet, and an external job waits for it",
+        amounts: FULL,
+        kind: Kind::Fault(Fault::Opcode),
+    },
+    Entry {
+        name: "fault-message",
+        about: "fault: a message to an address where nothing is",
+        amounts: FULL,
+        kind: Kind::Fault(Fault::Message),
+    },
 ];
 
 /// A job and what to run it with.
@@ -110,14 +130,14 @@ pub fn parse(text: &str) -> Result<Vec<Request>, String> {
     }
 }
 
-/// The requests for several texts; all jobs when there is none.
+/// The requests for several texts; when there is none, all jobs that leave the card alive.
 ///
 /// # Errors
 /// As [`parse`].
 pub fn parse_all(texts: &[String]) -> Result<Vec<Request>, String> {
     let mut requests = Vec::new();
     if texts.is_empty() {
-        for entry in ENTRIES {
+        for entry in ENTRIES.iter().filter(|entry| !entry.is_fault()) {
             requests.extend(parse(entry.name)?);
         }
     }
@@ -125,6 +145,14 @@ pub fn parse_all(texts: &[String]) -> Result<Vec<Request>, String> {
         requests.extend(parse(text)?);
     }
     Ok(requests)
+}
+
+impl Entry {
+    /// True for a job that passes when the card is reset because of it: nothing can run behind it in the same process.
+    #[must_use]
+    pub fn is_fault(&self) -> bool {
+        matches!(self.kind, Kind::Fault(_))
+    }
 }
 
 /// Where and how often an amount is copied.
@@ -145,6 +173,7 @@ impl Request {
     pub fn bytes(self) -> u64 {
         match self.entry.kind {
             Kind::Latency | Kind::Small | Kind::Streams | Kind::Full => SLOT as u64,
+            Kind::Fault(_) => 0,
             _ => self.amount,
         }
     }
@@ -154,7 +183,7 @@ impl Request {
     pub fn run(self, bench: &Bench<'_>, seed: u64) -> (Record, bool) {
         let (name, bytes) = (self.entry.name, self.bytes());
         match self.measure(bench, seed) {
-            Ok((samples, total)) => (Record::passed(name, bytes, seed, &samples, total), false),
+            Ok((samples, total)) => (Record::passed(name, bytes, seed, &samples, total), self.entry.is_fault()),
             Err(error) => (Record::failed(name, bytes, seed, error.to_string()), error.is_fatal()),
         }
     }
@@ -177,7 +206,7 @@ impl Request {
         match self.entry.kind {
             Kind::HostSram | Kind::SramHost | Kind::SramHbm => fits(layout.sram_bytes)?,
             Kind::HostHbm | Kind::HbmHost | Kind::HbmHbm | Kind::FillHbm => fits(layout.hbm_bytes)?,
-            Kind::Latency | Kind::Small | Kind::Streams | Kind::Full => {}
+            Kind::Latency | Kind::Small | Kind::Streams | Kind::Full | Kind::Fault(_) => {}
         }
         Ok(match self.entry.kind {
             Kind::HostSram => single(copy::copy(bench, Direction::ToDevice, layout.sram, case, seed)?),
@@ -191,6 +220,7 @@ impl Request {
             Kind::Small => many(many::in_flight(bench, count, 1, seed)?),
             Kind::Streams => many(many::in_flight(bench, count, EXTERNAL_QUEUES, seed)?),
             Kind::Full => many(many::full_queue(bench, seed)?),
+            Kind::Fault(fault) => single(vec![faults::provoke(bench, fault)?]),
         })
     }
 }
@@ -215,9 +245,9 @@ mod tests {
     }
 
     #[test]
-    fn no_name_means_every_job() {
+    fn no_name_means_every_job_but_the_faults() {
         let all = parse_all(&[]).unwrap();
-        assert!(ENTRIES.iter().all(|entry| all.iter().any(|request| request.entry == entry)));
+        assert!(ENTRIES.iter().all(|entry| entry.is_fault() != all.iter().any(|request| request.entry == entry)));
         assert_eq!(parse_all(&["latency".into(), "small:5".into()]).unwrap().len(), 2);
     }
 

@@ -12,13 +12,37 @@ use uapi::info_op;
 const PLLS: [&str; 10] = ["cpu", "pci", "sram", "hbm", "nic", "dma", "mesh", "mme", "tpc", "if"];
 /// Sync manager names by number, as the interface numbers them on Gaudi.
 const SYNC_MANAGERS: [&str; 4] = ["W_S", "W_N", "E_N", "E_S"];
-/// Files of the card's `sysfs` directory that are not for reading: actions, binary data, and kernel bookkeeping.
-const UNREADABLE: [&str; 5] = ["hard_reset", "soft_reset", "eeprom", "uevent", "reset"];
+/// The driver's attributes that are values. They lie in the directory of the accel device or in that of its PCI device,
+/// by kernel version, among others that are actions or binary.
+const ATTRIBUTES: [&str; 22] = [
+    "armcp_kernel_ver",
+    "armcp_ver",
+    "clk_cur_freq_mhz",
+    "clk_max_freq_mhz",
+    "cpld_ver",
+    "cpucp_kernel_ver",
+    "cpucp_ver",
+    "device_type",
+    "fuse_ver",
+    "fw_os_ver",
+    "hard_reset_cnt",
+    "infineon_ver",
+    "max_power",
+    "module_id",
+    "parent_device",
+    "pci_addr",
+    "preboot_btl_ver",
+    "security_enabled",
+    "soft_reset_cnt",
+    "status",
+    "thermal_ver",
+    "uboot_ver",
+];
 /// Longest `sysfs` value taken over, in bytes.
 const VALUE_LIMIT: usize = 4096;
 
-/// The whole inventory. `node` answers the driver's information requests; `sysfs` is the card's class directory,
-/// `hwmon` the directory of all monitors.
+/// The whole inventory. `node` answers the driver's information requests; `sysfs` is the card's class directory, whose
+/// `device` is the PCI device's; `hwmon` is the directory of all monitors.
 pub fn collect(node: &impl Information, sysfs: &Path, hwmon: &Path) -> Value {
     json!({
         "status": or_reason(node.status().map(Value::from)),
@@ -42,7 +66,7 @@ pub fn collect(node: &impl Information, sysfs: &Path, hwmon: &Path) -> Value {
         })),
         "events": or_reason(node.events(false).map(|events| counters(&events))),
         "events_since_load": or_reason(node.events(true).map(|events| counters(&events))),
-        "sysfs": directory(sysfs),
+        "sysfs": attributes(&[sysfs, &sysfs.join("device")]),
         "hwmon": monitors(hwmon),
     })
 }
@@ -112,20 +136,10 @@ fn counters(events: &[(u32, u32)]) -> Value {
     events.iter().map(|(id, count)| (id.to_string(), json!(count))).collect::<Map<_, _>>().into()
 }
 
-/// The readable text files of a directory by name.
-fn directory(path: &Path) -> Value {
-    let mut values = Map::new();
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let plain = entry.file_type().is_ok_and(|kind| kind.is_file());
-        if plain
-            && !UNREADABLE.contains(&name.as_str())
-            && let Some(value) = read_value(&entry.path())
-        {
-            values.insert(name, value);
-        }
-    }
-    values.into()
+/// The driver's attributes by name, each from the first directory that has it.
+fn attributes(directories: &[&Path]) -> Value {
+    let find = |name: &str| directories.iter().find_map(|directory| read_value(&directory.join(name)));
+    ATTRIBUTES.iter().filter_map(|name| Some(((*name).to_owned(), find(name)?))).collect::<Map<_, _>>().into()
 }
 
 /// A file's text without its line end; `None` when it cannot be read at all.
@@ -205,12 +219,14 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_shows_plain_text_files_and_no_actions() {
+    fn attributes_are_found_in_either_directory_and_actions_are_left_alone() {
         let root = tempfile::tempdir().unwrap();
-        for (name, value) in [("status", "Operational\n"), ("hard_reset", "no"), ("cpucp_ver", "1.0\n")] {
-            fs::write(root.path().join(name), value).unwrap();
+        let device = root.path().join("device");
+        fs::create_dir(&device).unwrap();
+        for (path, value) in [("status", "Operational\n"), ("hard_reset", "no"), ("device/cpucp_ver", "1.0\n")] {
+            fs::write(root.path().join(path), value).unwrap();
         }
-        let value = directory(root.path());
+        let value = attributes(&[root.path(), &device]);
         assert_eq!(value, json!({ "cpucp_ver": "1.0", "status": "Operational" }));
     }
 

@@ -3,6 +3,7 @@
 //! * [`catalogue`]: which jobs there are and at which sizes;
 //! * [`bench`]: the card, opened, with what all jobs share;
 //! * [`copy`], [`internal`], [`many`]: the jobs;
+//! * [`faults`]: jobs that must end with an error;
 //! * [`packets`]: the command buffers, built without a card;
 //! * [`pattern`]: reproducible data;
 //! * [`record`]: what is reported;
@@ -13,6 +14,7 @@
 pub mod bench;
 pub mod catalogue;
 pub mod copy;
+pub mod faults;
 pub mod internal;
 pub mod inventory;
 pub mod many;

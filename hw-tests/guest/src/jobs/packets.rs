@@ -25,13 +25,10 @@ pub const fn external(queue: u32) -> (usize, u32) {
     ((queue / 4) as usize, queue % 4)
 }
 
-/// Distance between the fence counters of one command processor.
-const FENCE_STRIDE: u32 = 0x14;
-
 /// Device address that increments fence counter `fence` (0..=3) of a command processor.
 #[must_use]
 pub const fn fence_address(qman: usize, stream: u32, fence: u32) -> u64 {
-    CFG_BASE + (qman::base(qman) + qman::CP_FENCE0_RDATA_0 + FENCE_STRIDE * fence + 4 * stream) as u64
+    CFG_BASE + (qman::base(qman) + qman::CP_FENCE0_RDATA_0 + qman::FENCE_STRIDE * fence + 4 * stream) as u64
 }
 
 /// A command buffer in the making.
@@ -74,6 +71,13 @@ impl Packets {
     #[must_use]
     pub fn fill(mut self, value: u64, destination: u64, bytes: u32) -> Self {
         self.0.extend(packet::lin_dma(value, destination, bytes, packet::RB | commit::LIN | commit::MEM_SET));
+        self
+    }
+
+    /// A 32-bit message to a device address.
+    #[must_use]
+    pub fn message(mut self, address: u64, value: u32) -> Self {
+        self.0.extend(packet::msg_long(address, value, packet::RB | packet::MB));
         self
     }
 

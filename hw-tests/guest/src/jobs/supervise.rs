@@ -151,8 +151,10 @@ pub fn supervise(
         report(&Record::failed(request.entry.name, bytes, seed, format!("{during}{why}")));
         passed = false;
     }
-    // A worker that fails after its last job - at closing the card - is a failure too.
-    Ok(passed && status.success())
+    // A worker that fails after its last job - at closing the card - is a failure too. But behind a fault the driver may
+    // kill it before it has left by itself.
+    let after_fault = requests.last().is_some_and(|request| request.entry.is_fault());
+    Ok(passed && (status.success() || after_fault && status.signal() == Some(9)))
 }
 
 /// The end of a worker in words.
@@ -176,6 +178,10 @@ mod tests {
 
     /// A worker made of a shell script that writes these lines and ends in this way.
     fn scripted(lines: &[Line], end: &str) -> (bool, Vec<Record>) {
+        scripted_for(&["host-hbm:1", "host-hbm:2", "host-hbm:3"], lines, end)
+    }
+
+    fn scripted_for(jobs: &[&str], lines: &[Line], end: &str) -> (bool, Vec<Record>) {
         let mut script = String::new();
         for line in lines {
             script.push_str(&format!("echo '{}'\n", serde_json::to_string(line).unwrap()));
@@ -183,7 +189,7 @@ mod tests {
         script.push_str(end);
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &script]);
-        let requests = parse_all(&["host-hbm:1".into(), "host-hbm:2".into(), "host-hbm:3".into()]).unwrap();
+        let requests = parse_all(&jobs.iter().map(|job| (*job).to_owned()).collect::<Vec<_>>()).unwrap();
         let mut records = Vec::new();
         let passed = supervise(command, &settings(), &requests, |record| records.push(record.clone())).unwrap();
         (passed, records)
@@ -234,6 +240,13 @@ mod tests {
         let (passed, records) = scripted(&[job(0), job(1), job(2)].concat(), "exit 1");
         assert!(!passed);
         assert!(records.iter().all(|record| record.result == Verdict::Pass));
+    }
+
+    #[test]
+    fn behind_a_fault_that_ended_well_the_worker_may_be_killed() {
+        assert!(scripted_for(&["fault-page"], &job(0), "kill -9 $$").0);
+        assert!(!scripted_for(&["fault-page"], &job(0), "exit 1").0);
+        assert!(!scripted_for(&["host-hbm:1"], &job(0), "kill -9 $$").0);
     }
 
     #[test]
