@@ -16,11 +16,11 @@ fn status(offset: u32, data: u32, kind: WriteKind) -> PostedWrite {
 }
 
 fn posted_index(card: &Card, core: usize) -> u32 {
-    card.memories.soc.read_u32(core_block::offset(core) + core_block::POSTED_CONSUMER).unwrap()
+    card.ring_word(core, core_block::POSTED_CONSUMER)
 }
 
 fn is_idle(card: &Card, core: usize) -> bool {
-    card.memories.soc.read_u32(core_block::offset(core) + core_block::POSTED_IDLE).unwrap() == 1
+    card.ring_word(core, core_block::POSTED_IDLE) == 1
 }
 
 #[test]

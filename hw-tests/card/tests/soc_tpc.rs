@@ -22,7 +22,7 @@ fn sob(index: u32) -> u32 {
 
 fn load(card: &Card, source: &str) {
     let bytes = coxswain_tpc::assemble(source).expect("a kernel");
-    card.memories.soc.write_bytes(KERNEL - 0x7F_F000_0000, &bytes).unwrap();
+    card.memories.soc.write_bytes(KERNEL - 0x7F_F000_0000, &bytes).expect("SRAM");
 }
 
 /// Programs and starts TPC `index` as the driver does (`gaudi-mmu-sync.md` 4.3), with SOB 0 as its sync object.

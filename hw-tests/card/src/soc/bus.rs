@@ -43,6 +43,8 @@ pub(super) struct Requests {
     pub cpu_reset: Option<ResetReason>,
     /// Bit n: engine n has work.
     pub engines: u32,
+    /// An engine came to rest.
+    pub engine_rests: bool,
     /// The watchdog's expiry has moved.
     pub watchdog: bool,
 }

@@ -6,8 +6,9 @@
 //! # Threads
 //!
 //! * The host's server thread writes registers; the SoC function's server thread kicks. Both may be any thread.
-//! * One worker per engine moves bytes or executes bundles. In lockstep mode there are none: the thread that writes or
-//!   kicks runs the engines itself before it returns.
+//! * One worker per engine moves bytes or executes bundles. A small transfer is moved by the thread whose write or kick
+//!   committed it, before it returns: that costs less than waking a worker. In lockstep mode there are no workers and that
+//!   thread does everything.
 //! * The pump looks every millisecond, only while there is something to look at: notifications that did not fit, and
 //!   payloads of monitors that fire each other without end. It also waits for the watchdog's expiry.
 //!
@@ -16,6 +17,7 @@
 //! A ring's lock, then the bus lock, then nothing. Rings are locked in ascending order. No lock is held while bytes move,
 //! bundles execute or a wire is driven. Waiting for a condition releases the bus lock.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -38,6 +40,8 @@ const PUMP_PERIOD: Duration = Duration::from_millis(1);
 /// Bundles that one trapped access executes at most per TPC in lockstep mode; a kernel that is not done by then goes on
 /// at the next access.
 const LOCKSTEP_BUNDLES: u64 = 20_000_000;
+/// Cause bit of a TPC whose simulator has a bug ("QM software error"); the panic message says which.
+const BUG: u32 = 15;
 /// HBM below this address survives a reset of the card (`decisions.md` 3.11).
 const SURVIVING_HBM: u64 = 256 << 20;
 
@@ -95,20 +99,41 @@ impl Chip {
     pub fn with_bus<R>(&self, action: impl FnOnce(&mut Bus) -> R) -> R {
         let mut bus = lock(&self.bus);
         let result = action(&mut bus);
-        self.release(bus);
+        self.release(bus, 0);
         result
     }
 
-    fn release(&self, mut bus: MutexGuard<'_, Bus>) {
+    /// The same for an access from outside, which then does at once what is not worth waking a worker for; in lockstep mode
+    /// everything.
+    pub fn access<R>(&self, action: impl FnOnce(&mut Bus) -> R) -> R {
+        let mut bus = lock(&self.bus);
+        let result = action(&mut bus);
+        let mine = self.work_for_the_caller(&bus);
+        self.release(bus, mine);
+        if mine != 0 || self.options.lockstep {
+            self.settle();
+        }
+        result
+    }
+
+    /// Engines (bit n = engine n) whose next job the accessing thread does itself.
+    fn work_for_the_caller(&self, bus: &Bus) -> u32 {
+        (0..ENGINES)
+            .filter(|&engine| is_runnable(bus, engine) && (self.options.lockstep || bus.is_next_transfer_small(engine)))
+            .fold(0, |mask, engine| mask | 1 << engine)
+    }
+
+    /// Wakes whom the bus asked for, but not the workers of the engines in `mine`, and releases the lock.
+    fn release(&self, mut bus: MutexGuard<'_, Bus>, mine: u32) {
         let requests = bus.take_requests();
         if needs_pump(&bus) || requests.watchdog {
             self.pump.notify_one();
         }
-        if bus.in_reset || self.options.lockstep {
+        if requests.engine_rests && (bus.in_reset || self.options.lockstep) {
             self.quiet.notify_all();
         }
         for (engine, work) in self.work.iter().enumerate() {
-            if requests.engines >> engine & 1 != 0 {
+            if (requests.engines & !mine) >> engine & 1 != 0 {
                 work.notify_one();
             }
         }
@@ -132,37 +157,59 @@ impl Chip {
         }
     }
 
-    /// In lockstep mode, finishes the work that accesses have caused so far, whichever thread does it.
-    pub fn settle(&self) {
-        if !self.options.lockstep {
-            return;
+    /// Does the work that belongs to the accessing thread. In lockstep mode it also waits for what another thread does.
+    fn settle(&self) {
+        let mut unfinished = 0;
+        loop {
+            let mine = self.work_for_the_caller(&lock(&self.bus)) & !unfinished;
+            if mine == 0 {
+                break;
+            }
+            for engine in (0..ENGINES).filter(|engine| mine >> engine & 1 != 0) {
+                if self.run_engine(engine, LOCKSTEP_BUNDLES, Runner::Caller) == Some(Progress::Unfinished) {
+                    unfinished |= 1 << engine;
+                }
+            }
         }
-        for engine in 0..ENGINES {
-            while self.run_engine(engine, LOCKSTEP_BUNDLES) == Some(Progress::Finished) {}
-        }
-        let mut bus = lock(&self.bus);
-        while bus.any_engine_running() && !self.stopping.load(Ordering::SeqCst) {
-            bus = self.quiet.wait(bus).unwrap_or_else(PoisonError::into_inner);
+        if self.options.lockstep {
+            let mut bus = lock(&self.bus);
+            while bus.any_engine_running() && !self.stopping.load(Ordering::SeqCst) {
+                bus = self.quiet.wait(bus).unwrap_or_else(PoisonError::into_inner);
+            }
         }
     }
 
-    /// Runs what engine `engine` has to do next; `None` when it has nothing to do.
-    fn run_engine(&self, engine: usize, bundles: u64) -> Option<Progress> {
+    /// Runs what engine `engine` has to do next, at most `bundles` of a kernel; `None` when it has nothing to do.
+    fn run_engine(&self, engine: usize, bundles: u64, runner: Runner) -> Option<Progress> {
         match engine.checked_sub(dma::CORES) {
             None => {
                 let mut taken = self.with_bus(|bus| bus.take_transfer(engine))?;
                 let pause = self.hardware.pause.get(engine)?;
                 let outcome = taken.transfer.run(&self.hardware, pause);
-                self.with_bus(|bus| bus.finish_transfer(engine, taken, outcome));
+                self.finish(engine, runner, |bus| bus.finish_transfer(engine, taken, outcome));
                 Some(Progress::Finished)
             }
             Some(index) => {
                 let mut taken = self.with_bus(|bus| bus.take_launch(index))?;
-                let ended = kernel::run(self, index, &mut taken, bundles);
-                self.with_bus(|bus| bus.finish_launch(index, taken, ended));
+                // A bug of the simulator must not leave the engine running for ever: nothing could reset it.
+                let kernel = || kernel::run(self, index, &mut taken, bundles);
+                let ended = catch_unwind(AssertUnwindSafe(kernel)).unwrap_or(kernel::Ended::Fault { cause: BUG });
+                self.finish(engine, runner, |bus| bus.finish_launch(index, taken, ended));
                 Some(if ended == kernel::Ended::Paused { Progress::Unfinished } else { Progress::Finished })
             }
         }
+    }
+
+    /// Accounts for a job under the bus lock. The runner looks for the next job of its engine before it leaves, as far as
+    /// that job is its own: no worker is woken for it.
+    fn finish(&self, engine: usize, runner: Runner, action: impl FnOnce(&mut Bus)) {
+        let mut bus = lock(&self.bus);
+        action(&mut bus);
+        let mine = match runner {
+            Runner::Worker => 1 << engine,
+            Runner::Caller => self.work_for_the_caller(&bus),
+        };
+        self.release(bus, mine);
     }
 
     /// A worker's life.
@@ -177,7 +224,7 @@ impl Chip {
             if self.stopping.load(Ordering::SeqCst) {
                 return;
             }
-            self.run_engine(engine, u64::MAX);
+            self.run_engine(engine, u64::MAX, Runner::Worker);
         }
     }
 
@@ -199,7 +246,10 @@ impl Chip {
                 bus.run_watchdog();
             }
             let waiting: Vec<usize> = (0..CORES).filter(|&core| bus.notifier.has_backlog(core)).collect();
-            self.release(bus);
+            self.release(bus, 0);
+            if self.options.lockstep {
+                self.settle();
+            }
             for core in waiting {
                 self.serve_ring(core);
             }
@@ -264,7 +314,7 @@ impl Chip {
         loop {
             let batch = self.pending(core, *consumer).min(BATCH);
             let mut stalled = false;
-            self.with_bus(|bus| {
+            self.access(|bus| {
                 bus.notifier.flush(memories, core);
                 for _ in 0..batch {
                     stalled = bus.notifier.has_backlog(core);
@@ -378,6 +428,15 @@ impl Chip {
             bad_producer_indices: self.bad_producer.load(Ordering::Relaxed),
         }
     }
+}
+
+/// Who runs an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Runner {
+    /// Its worker.
+    Worker,
+    /// A thread whose access has caused the work.
+    Caller,
 }
 
 /// How far an engine got.

@@ -111,11 +111,16 @@ impl Bus {
     /// True when core `index` has work that may run now.
     pub(super) fn dma_runnable(&self, index: usize) -> bool {
         let core = &self.dma[index];
-        let base = regs::base(index);
-        let enabled = self.hardware.registers.read(base + regs::CFG_0) & 1 != 0;
-        let halted = self.hardware.registers.read(base + regs::CFG_1) & 1 != 0;
         let work = core.paused.is_some() || !core.queue.is_empty();
-        work && enabled && !halted && !core.running && !core.stopped && !self.in_reset
+        let ready = work && !core.running && !core.stopped && !self.in_reset;
+        let register = |inside| self.hardware.registers.read(regs::base(index) + inside);
+        ready && register(regs::CFG_0) & 1 != 0 && register(regs::CFG_1) & 1 == 0
+    }
+
+    /// True when engine `index` is a DMA core whose next transfer is small.
+    pub(super) fn is_next_transfer_small(&self, index: usize) -> bool {
+        let core = self.dma.get(index);
+        core.is_some_and(|core| core.paused.as_ref().or(core.queue.front()).is_some_and(Transfer::is_small))
     }
 
     /// Takes the next transfer of core `index`.
@@ -133,6 +138,7 @@ impl Bus {
 
     /// Accounts for what became of a transfer.
     pub(super) fn finish_transfer(&mut self, index: usize, taken: Taken, outcome: Outcome) {
+        self.requests.engine_rests = true;
         let core = &mut self.dma[index];
         core.running = false;
         core.aborting = false;

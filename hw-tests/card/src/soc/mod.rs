@@ -125,8 +125,7 @@ impl Soc {
     pub fn host_write(&self, cfg_offset: u32, value: u32) {
         // Outside the register file a register access of the host reaches nothing; an error answer has nobody to go to.
         if u64::from(cfg_offset) < coxswain_abi::regs::CFG_SIZE {
-            let _ = self.chip.with_bus(|bus| bus.write(CFG_BASE + u64::from(cfg_offset), value, bus::HOST));
-            self.chip.settle();
+            let _ = self.chip.access(|bus| bus.write(CFG_BASE + u64::from(cfg_offset), value, bus::HOST));
         }
     }
 
@@ -135,7 +134,6 @@ impl Soc {
     pub fn kick(&self, core: usize) {
         if core < CORES {
             self.chip.serve_ring(core);
-            self.chip.settle();
         }
     }
 

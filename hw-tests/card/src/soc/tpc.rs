@@ -137,9 +137,9 @@ impl Bus {
     /// True when TPC `index` has work that may run now.
     pub(super) fn tpc_runnable(&self, index: usize) -> bool {
         let core = &self.tpc[index];
-        let stalled = self.hardware.registers.read(regs::base(index) + regs::TPC_STALL) & 1 != 0;
         let work = core.paused.is_some() || !core.queue.is_empty();
-        work && !stalled && !core.running && !core.stopped && !self.in_reset
+        let ready = work && !core.running && !core.stopped && !self.in_reset;
+        ready && self.hardware.registers.read(regs::base(index) + regs::TPC_STALL) & 1 == 0
     }
 
     /// Takes the next launch of TPC `index`; one that begins becomes the active descriptor.
@@ -174,6 +174,7 @@ impl Bus {
 
     /// Accounts for what became of a launch.
     pub(super) fn finish_launch(&mut self, index: usize, taken: Taken, ended: Ended) {
+        self.requests.engine_rests = true;
         let core = &mut self.tpc[index];
         core.running = false;
         core.aborting = false;

@@ -14,6 +14,8 @@ use crate::memory::SharedFile;
 
 /// Bytes moved between two looks at the pause flag: well below the millisecond that the driver waits after a halt.
 const CHUNK: u64 = 256 << 10;
+/// Bytes of a transfer that the committing thread moves itself.
+const SMALL: u128 = 64 << 10;
 /// Dimensions beyond the contiguous one.
 const OUTER: usize = 4;
 /// Offsets of the count of source dimension 1 and of destination dimension 1; the stride follows, then the next dimension.
@@ -160,6 +162,16 @@ impl Transfer {
             completion,
             unsupported: control & exotic != 0 || sides_differ,
         }
+    }
+
+    /// True when moving it takes about as long as waking a thread: linear and at most [`SMALL`] bytes.
+    pub fn is_small(&self) -> bool {
+        let linear = |walk: &Walk| walk.counts == [1; OUTER];
+        let source_is_linear = match &self.source {
+            Source::Memory(walk) => linear(walk),
+            Source::Pattern(_) => true,
+        };
+        self.left <= SMALL && source_is_linear && linear(&self.destination)
     }
 
     /// Moves bytes until the end, an error, or `pause`.

@@ -101,6 +101,11 @@ impl Card {
         }
     }
 
+    /// A field of a core's block.
+    pub fn ring_word(&self, core: usize, field: u64) -> u32 {
+        self.memories.soc.read_u32(core_block::offset(core) + field).unwrap()
+    }
+
     /// Posts one bus write from core 0.
     pub fn message(&self, address: u64, data: u32, attributes: Attributes) {
         self.post(0, &[PostedWrite { address, data, attributes }]);
