@@ -377,7 +377,7 @@ fn bf16_products_in_f32_fill_a_pair() {
     let products = vector("nop; nop; mul.bf16 acc_fp32 D4, V0, V1; nop", &input, 0);
     let sums = vector("nop; nop; mac.bf16 acc_fp32 D4, V0, V1; nop", &input, 0);
     let predicated = vector(
-        "nop; nop; cmp_less.u16 VP1, LANE_ID_16, 31; nop\nnop; nop; mac.bf16 neg acc_fp32 D4, V0, V1, VP1; nop",
+        "nop; nop; cmp_grt.i16 VP1, V2, 0; nop\nnop; nop; mac.bf16 neg acc_fp32 D4, V0, V1, VP1; nop",
         &input,
         0,
     );
@@ -387,7 +387,8 @@ fn bf16_products_in_f32_fill_a_pair() {
         let old = lane(&input[4 + half], 4, at);
         assert_eq!(lane(&products[half], 4, at), canonical(a * b));
         assert_eq!(lane(&sums[half], 4, at), canonical(a.mul_add(b, f32::from_bits(old))));
-        let expected = if index < 31 { canonical((-a).mul_add(b, f32::from_bits(old))) } else { old };
+        let expected =
+            if lane(&input[2], 2, index) as i16 > 0 { canonical((-a).mul_add(b, f32::from_bits(old))) } else { old };
         assert_eq!(lane(&predicated[half], 4, at), expected, "lane {index}");
     }
 }
@@ -527,10 +528,15 @@ fn conversions_between_widths_interleave_their_lanes() {
         let source = f32::from_bits(lane(&input[index % 2], 4, index / 2));
         assert_eq!(lane(&result[0], 2, index), to_bf16(source), "{source:e}");
     }
+    let predicated = "nop; nop; cmp_grt.i16 VP1, V2, 0; nop\nnop; nop; convert.bf16 D4, V0, fp32, rhne, !VP1; nop";
+    let some = vector(predicated, &input, 0);
     let back = vector("nop; nop; convert.bf16 D4, V0, fp32, rhne; nop", &input, 0);
     for index in 0..128 {
         let wide = f32::from_bits(lane(&input[0], 2, index) << 16);
         assert_eq!(lane(&back[index % 2], 4, index / 2), canonical(wide));
+        let kept = lane(&input[2], 2, index) as i16 > 0;
+        let expected = if kept { lane(&input[4 + index % 2], 4, index / 2) } else { canonical(wide) };
+        assert_eq!(lane(&some[index % 2], 4, index / 2), expected);
     }
     for (index, lane) in input[0].as_chunks_mut::<4>().0.iter_mut().enumerate() {
         *lane = (index as f32 * 700.0 - 20_000.0).to_le_bytes();

@@ -76,10 +76,7 @@ fn errors_name_line_slot_operation_and_mistake() {
 #[test]
 fn slots_may_share_an_immediate_and_equal_bits() {
     let text = "nop; mov.i32 S1, 0x11; mov.i32 V1, 0x11; st_l 0x11, S2\n";
-    assert_eq!(
-        assemble(text).and_then(|code| Ok(disassemble(&code).expect("it was just assembled"))),
-        Ok(text.to_owned())
-    );
+    assert_eq!(assemble(text).map(|code| disassemble(&code).expect("it was just assembled")), Ok(text.to_owned()));
     assert!(assemble("nop; nop; sel_eq.f32 V1, V2, V3, V6, V5; st_tnsr 2, I3, V6").is_ok());
 }
 
@@ -129,6 +126,16 @@ fn the_decoder_refuses_what_it_does_not_know() {
         let message = change(bits).expect_err("an illegal bundle");
         assert!(message.starts_with(expected), "{message}\nnot {expected}");
     }
+}
+
+#[test]
+fn a_store_under_a_vector_predicate_is_illegal() {
+    let mut code = assemble("nop; nop; nop; st_l S1, S2, SP1").expect("a legal bundle");
+    assert!(disassemble(&code).is_ok());
+    // Bit 150: the common predicate of LOAD and STORE is a vector one.
+    code[18] |= 0x40;
+    let error = disassemble(&code).expect_err("STORE knows scalar predicates only");
+    assert!(error.to_string().contains("STORE operation under a vector predicate"), "{error}");
 }
 
 #[test]

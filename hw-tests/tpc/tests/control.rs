@@ -344,7 +344,7 @@ fn local_addresses_are_checked() {
             run_with(&mut Tpc::new(), &format!("nop; nop; nop; {operation} {HALT}"), &[])
         };
         assert_eq!(run(limit - step), Outcome::Halted, "{operation}");
-        for address in [limit, limit - step + 1, -step, 1] {
+        for address in [limit, limit - step + 1, -step, 1, step / 2] {
             assert!(
                 matches!(run(address), Outcome::Fault(fault) if fault.cause == Cause::LocalAddress && fault.pc == CODE),
                 "{operation} {address}"
