@@ -763,3 +763,39 @@ fn vector_predicates_combine_and_load_from_scalars() {
         }
     }
 }
+
+/// The division of `tpc.md` 14.3, written from its description, gives the column of the fused multiply-add.
+#[test]
+fn the_division_of_the_document_gives_its_reference_values() {
+    let rows: [[u32; 3]; 8] = [
+        [0x3F80_0000, 0x4000_0000, 0x3F00_0000],
+        [0x3F80_0000, 0x4040_0000, 0x3EAA_AAAA],
+        [0x4120_0000, 0x4080_0000, 0x4020_0000],
+        [0x3F80_0000, 0x3DCC_CCCD, 0x4120_0000],
+        [0x41B0_0000, 0x40E0_0000, 0x4049_2492],
+        [0xC0D0_0000, 0x3FC0_0000, 0xC08A_AAAA],
+        [0x4040_0000, 0xB727_C5AC, 0xC892_7C00],
+        [0x40A0_0000, 0x3FFF_FFFF, 0x4020_0000],
+    ];
+    let mut input = [[0; VECTOR_BYTES]; 6];
+    for (index, row) in rows.iter().enumerate() {
+        input[0][4 * index..4 * index + 4].copy_from_slice(&row[0].to_le_bytes());
+        input[1][4 * index..4 * index + 4].copy_from_slice(&row[1].to_le_bytes());
+    }
+    let word = |value: f32| format!("{:#x}", value.to_bits());
+    let newton = format!("mov.f32 V13, {}\nmac.f32 neg V13, V10, V12\nmul.f32 V12, V12, V13\n", word(2.0));
+    let operations = format!(
+        "form_fp_num.f32 force_sign0 exp_is_num V10, 0x7e, V1, V1\n\
+         mov.f32 V11, {}\nmac.f32 V11, V10, {}\nmov.f32 V12, {}\nmac.f32 V12, V10, V11\n{newton}{newton}\
+         shr.i32 V14, V1, 23\nand.i32 V14, V14, 0xff\nshr.i32 V15, V12, 23\nsub.i32 V15, V15, V14\n\
+         add.i32 V15, V15, 126\nform_fp_num.f32 exp_is_num V16, V15, V1, V12\nmul.f32 V4, V0, V16",
+        word(-5.81818),
+        word(2.58586),
+        word(4.24242),
+    );
+    let source: Vec<String> = operations.lines().map(|operation| format!("nop; nop; {operation}; nop")).collect();
+    let result = vector(&source.join("\n"), &input, 0)[0];
+    for (index, [x, y, quotient]) in rows.into_iter().enumerate() {
+        assert_eq!(lane(&result, 4, index), quotient, "{x:#x} / {y:#x}: {:#x}", lane(&result, 4, index));
+    }
+}

@@ -370,6 +370,17 @@ fn a_kernel_with_small_vector_memory_faults_beyond_16_kib() {
 }
 
 #[test]
+fn a_bundle_that_faults_leaves_its_registers_alone() {
+    let mut tpc = Tpc::new();
+    let source = format!("nop; mov.i32 S1, 5; nop; nop\nnop; mov.i32 S1, 2048; nop; st_l 2048, S0 {HALT}");
+    assert!(matches!(run_with(&mut tpc, &source, &[]), Outcome::Fault(_)));
+    assert_eq!(tpc.registers().s(1), 5);
+    // Nor do its results appear in the next kernel.
+    assert_eq!(run_with(&mut tpc, &format!("nop {HALT}"), &[0, 7]), Outcome::Halted);
+    assert_eq!(tpc.registers().s(1), 7);
+}
+
+#[test]
 fn what_a_loop_cannot_do_is_a_fault_and_not_a_guess() {
     let nested = "loop 0, 2, 1, <, E\nnop\n".repeat(5);
     let (cause, bundle, detail) = faulted(&format!("{nested}nop\nnop\nE: nop {HALT}"));

@@ -189,6 +189,17 @@ mod tests {
     }
 
     #[test]
+    fn dimensions_count_up_to_the_last_one_only() {
+        let mut launch = Launch::default();
+        for (last, dimensions) in [(0, 0b00001), (1, 0b00011), (3, 0b01111), (4, 0b11111), (5, 0b11111), (7, 0b11111)] {
+            launch.set_word(0xC, 7 | 0x1F << 8 | last << 16);
+            assert_eq!(launch.tensor(0).dimensions, dimensions, "last dimension {last}");
+        }
+        launch.set_word(0xC, 7 | 0b10100 << 8 | 3 << 16);
+        assert_eq!(launch.tensor(0).dimensions, 0b00100);
+    }
+
+    #[test]
     fn the_kernel_address_and_the_index_space_lie_at_the_documented_offsets() {
         let mut launch = Launch::default();
         launch.set_word(0x388, 0x2000);

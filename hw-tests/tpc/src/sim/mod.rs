@@ -7,6 +7,11 @@
 //! Model assumptions, each from `tpc.md` 8: all slots of a bundle read before any of them writes; results are visible to the next
 //! bundle (or later, with a write delay); nothing takes longer than a bundle. LOAD is executed before STORE, so a bundle that does
 //! both to one address loads the old content.
+//!
+//! Not modelled are operations whose effect the document does not know well enough: table lookups (GET_LUT_ENTRY, LOOKUP*), the
+//! fixed-point conversions (CONVERT_INT16 and its like), CALC_FP_SPECIAL, conversions from 8- and 16-bit integer lanes, stochastic
+//! rounding, the random registers, JMPA, vector-predicate destinations of memory loads, packing stores of other than 16-bit elements.
+//! They decode and disassemble; executing one stops the engine with cause bit 13 and its name, never with a guessed result.
 
 mod alu;
 mod control;
