@@ -77,7 +77,7 @@ pub struct BootInfo {
     reset_reason: u32,
     /// BARs of the SoC-side function.
     pub bars: BarAddresses,
-    /// MSI vectors that are enabled: 1, 2 or 4. Core `n` gets vector `min(n, vectors - 1)`.
+    /// MSI vectors that are enabled: 1, 2 or 4. Vector `n` interrupts core `n`; a core without a vector has only its timer.
     pub msi_vectors: u32,
     /// Cores of the machine.
     pub cores: u32,

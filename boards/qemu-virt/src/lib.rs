@@ -6,13 +6,13 @@
 //! owns the hardware and the shared memory's firmware side; it decides nothing about queues or protocols.
 //!
 //! * [`board::Board`] - all ports of one core and [`board::Board::wait_for_work`].
-//! * [`el3`] - boot ROM only: entry, hand-over, the resident monitor. [`smc`] - how other images call it.
-//! * [`el`] - entry of the images at Secure EL1, parking. [`fault`], [`epitaph`] - what happens on a fatal error.
+//! * `el3` - boot ROM only: entry, hand-over, the resident monitor. [`smc`] - how other images call it.
+//! * `el` - entry of the images at Secure EL1, parking. `fault`, `epitaph` - what happens on a fatal error.
 //! * [`pci`], [`soc`] - the SoC-side function; [`posted`], [`notify`], [`shadow`], [`memory`], [`translation`] - its parts.
-//! * [`stage`] - what ROM and boot-fit share. [`boot_info`] - what the stages hand over. [`memory_map`] - every address.
-//! * [`log`] (defmt), [`text`], [`pmu`], [`clock`], [`timer`], [`gic`], [`paging`], [`heap`], [`cores`].
+//! * `stage` - what ROM and boot-fit share. [`boot_info`] - what the stages hand over. [`memory_map`] - every address.
+//! * `log` (defmt), `text`, `pmu`, [`clock`], `timer`, `gic`, `paging`, `heap`, `cores`.
 //!
-//! The parts that do not touch the processor also run in host tests.
+//! The parts that do not touch the processor also run in host tests; the names without a link exist on the target only.
 
 #[cfg(test)]
 extern crate std;

@@ -49,7 +49,7 @@ pub const SECURE_RAM_SIZE: u64 = 0x0100_0000;
 pub const ROM_RAM_SIZE: u64 = 0xF_0000;
 /// The hand-over structure between the stages ([`crate::boot_info::BootInfo`]), one page.
 pub const BOOT_INFO: u64 = 0x0E0F_0000;
-/// The record of the last fatal error ([`crate::epitaph::Epitaph`]), one page; survives a reset of the CPU.
+/// The record of the last fatal error (`epitaph::Epitaph`), one page; survives a reset of the CPU.
 pub const EPITAPH: u64 = 0x0E0F_1000;
 /// Load address, entry point and region of the boot-fit image.
 pub const BOOTFIT: u64 = 0x0E10_0000;

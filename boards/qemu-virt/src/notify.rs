@@ -128,7 +128,7 @@ impl Notifications for NotificationRing {
                 return None;
             }
             if waiting > self.size {
-                self.counters.bad_index += 1;
+                self.counters.bad_index = self.counters.bad_index.wrapping_add(1);
                 self.next = producer;
                 self.consumer.store(producer, Ordering::Release);
                 self.pressure = true;
@@ -136,14 +136,14 @@ impl Notifications for NotificationRing {
             }
             self.pressure |= waiting >= self.size / 2;
             let slot = 16 * u64::from(self.next & (self.size - 1));
-            let words = [self.entries.read_u64(slot).unwrap_or(0), self.entries.read_u64(slot + 8).unwrap_or(0)];
+            let words = self.entries.entry(slot).map_or([0; 2], |cells| cells.map(|cell| cell.load(Ordering::Relaxed)));
             self.next = self.next.wrapping_add(1);
             // Release: the entry was read before the card may overwrite it.
             self.consumer.store(self.next, Ordering::Release);
-            self.counters.taken += 1;
+            self.counters.taken = self.counters.taken.wrapping_add(1);
             match Notification::from_words(words) {
                 Some(notification) => return Some(notification),
-                None => self.counters.unknown += 1,
+                None => self.counters.unknown = self.counters.unknown.wrapping_add(1),
             }
         }
     }

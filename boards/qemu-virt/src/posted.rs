@@ -3,7 +3,7 @@
 //! Owns the producer index and the entries between the two indices; reads the consumer index and the idle flag. Never waits:
 //! a write without room is dropped and counted, and the caller checks [`PostedWrites::available`] first.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use coxswain_abi::soc::{PostedWrite, core_block};
 use coxswain_core::ports::PostedWrites;
@@ -98,7 +98,7 @@ impl PostedRing {
     }
 
     fn ring(&mut self) {
-        self.counters.kicks += 1;
+        self.counters.kicks = self.counters.kicks.wrapping_add(1);
         self.kick.ring();
     }
 }
@@ -115,19 +115,18 @@ impl PostedWrites for PostedRing {
         let used = self.used();
         if used >= self.size {
             if used > self.size {
-                self.counters.bad_index += 1;
+                self.counters.bad_index = self.counters.bad_index.wrapping_add(1);
             }
-            self.counters.dropped += 1;
+            self.counters.dropped = self.counters.dropped.wrapping_add(1);
             return;
         }
         let slot = 16 * u64::from(self.next & (self.size - 1));
         let [first, second] = write.to_words();
-        let cells: [Option<&AtomicU64>; 2] = [self.entries.double_word(slot), self.entries.double_word(slot + 8)];
-        if let [Some(address), Some(data)] = cells {
+        if let Some([address, data]) = self.entries.entry(slot) {
             address.store(first, Ordering::Relaxed);
             data.store(second, Ordering::Relaxed);
             self.next = self.next.wrapping_add(1);
-            self.counters.posted += 1;
+            self.counters.posted = self.counters.posted.wrapping_add(1);
         }
     }
 

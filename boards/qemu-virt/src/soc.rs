@@ -135,6 +135,18 @@ impl Soc {
         self.info.read_u32(offset).unwrap_or(0)
     }
 
+    /// Bytes of the host's memory.
+    #[must_use]
+    pub const fn host_bytes(&self) -> u64 {
+        self.host.bytes()
+    }
+
+    /// Bytes of HBM.
+    #[must_use]
+    pub const fn hbm_bytes(&self) -> u64 {
+        self.hbm.bytes()
+    }
+
     /// True when the card finishes the work of a kick before the trapped write returns.
     #[must_use]
     pub fn is_lockstep(&self) -> bool {

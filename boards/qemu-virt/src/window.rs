@@ -74,6 +74,20 @@ impl Window {
         Some(unsafe { AtomicU64::from_ptr(self.base.add(offset as usize).cast()) })
     }
 
+    /// The two 64-bit cells at `offset`, a ring entry; `None` outside the window or off alignment.
+    #[inline]
+    #[must_use]
+    pub fn entry(&self, offset: u64) -> Option<[&'static AtomicU64; 2]> {
+        if !offset.is_multiple_of(8) || !self.contains(offset, 16) {
+            return None;
+        }
+        // SAFETY: as in `word`, for 16 bytes.
+        Some(unsafe {
+            let first = self.base.add(offset as usize).cast::<u64>();
+            [AtomicU64::from_ptr(first), AtomicU64::from_ptr(first.add(1))]
+        })
+    }
+
     /// Reads the 32-bit word at `offset`; `None` outside the window or off alignment.
     #[inline]
     #[must_use]

@@ -31,7 +31,7 @@ fn rom_main() -> ! {
 
     let (mut info, soc) = find_soc();
     stage::note_entered(&mut info, Stage::Rom, entered, 0);
-    log_history(&info);
+    log_history(&info, &soc);
     let Some(mut board) = Board::new(soc, 0, clock) else { stop("no rings for core 0") };
     board.notifications.discard();
 
@@ -100,13 +100,13 @@ fn find_soc() -> (BootInfo, Soc) {
 }
 
 /// Tells what is known about this boot and about what ended the one before.
-fn log_history(info: &BootInfo) {
+fn log_history(info: &BootInfo, soc: &Soc) {
     defmt::info!(
         "ROM: {=u32} core(s), {=u32} MSI vector(s), host {=u64:#x}, HBM {=u64:#x}, reset reason {=u32}, warm {=u32}",
         info.cores,
         info.msi_vectors,
-        info.bars.bar2_bytes,
-        info.bars.bar4_bytes,
+        soc.host_bytes(),
+        soc.hbm_bytes(),
         info.reset_reason() as u32,
         info.warm
     );

@@ -4,7 +4,7 @@
 //! until that core is parked and by the monitor on the boot core afterwards. *Parked* is what the core's redistributor says
 //! (GICR_WAKER, asleep after a reset of the machine), so a mail box of an earlier boot is never believed.
 //!
-//! Nothing here polls: a parked core sleeps in WFI until an SGI that only [`start_core`] sends.
+//! Nothing here polls: a parked core sleeps in WFI until an SGI that only `start_core` sends.
 
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
