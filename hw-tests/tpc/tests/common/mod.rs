@@ -3,6 +3,8 @@
 // Each test binary uses its own part of this module, and its helpers unwrap like the tests themselves.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod lanes;
+
 use coxswain_tpc::sim::{DIMENSIONS, Tensor};
 use coxswain_tpc::{FlatMemory, Launch, Memory, Outcome, Tpc};
 
