@@ -16,4 +16,5 @@ pub mod progress;
 pub mod provision;
 pub mod qemu;
 pub mod report;
+pub mod scenario;
 pub mod session;

@@ -1,23 +1,18 @@
 //! What the commands with a guest share.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-use anyhow::Context as _;
-use coxswain_guest::plan::{Plan, Step};
 
 use super::UsageError;
 use crate::cli::{Debuggee, MachineOptions};
 use crate::environment::Environment;
-use crate::guest::initramfs::{Contents, FIRMWARE};
 use crate::images::{self, Firmware};
 use crate::progress::Progress;
 use crate::provision::Options;
+use crate::scenario::Scenario;
 use crate::session::{Config, GuestOutcome, Session};
 
-/// What the driver logs when the card is up.
-pub const ADDED: &str = "Successfully added device";
 /// Seconds that the driver gets for that; its own limits for a failing card are 4 s to 90 s.
 pub const PROBE_LIMIT: u64 = 150;
 /// Seconds that boot and shutdown of the guest get beyond the steps' own limits.
@@ -25,28 +20,43 @@ pub const BOOT_LIMIT: u64 = 120;
 /// Lines of each log that are shown when something failed.
 const LAST_LINES: usize = 15;
 
-/// A guest under construction.
+/// What a command runs: tools, and the card's firmware unless the guest runs without a card.
 pub struct Prepared {
     /// Tools and images.
     pub environment: Environment,
-    /// The card's firmware, unless the guest runs without a card.
+    /// The firmware.
     pub firmware: Option<Arc<Firmware>>,
-    /// Files of the guest.
-    pub contents: Contents,
-    /// The plan so far: modules, then the driver and the wait for its verdict.
-    pub plan: Plan,
 }
 
-/// Provisions, builds and puts the beginning of the guest together.
+impl Prepared {
+    /// A guest with the driver at hand, and loaded when `load` says so.
+    ///
+    /// # Errors
+    /// When a module or file is missing.
+    pub fn scenario(&self, options: &MachineOptions, share: Option<&Path>, load: bool) -> anyhow::Result<Scenario<'_>> {
+        let mut scenario = Scenario::new(&self.environment)?;
+        if let Some(share) = share {
+            scenario.share(share)?;
+        }
+        if let Some(firmware) = &self.firmware {
+            scenario.firmware(firmware);
+        }
+        scenario.prepare_driver()?;
+        if load {
+            scenario.load_driver(&options.driver_options.join(" "))?;
+            if self.firmware.is_some() {
+                scenario.wait_until_added(PROBE_LIMIT);
+            }
+        }
+        Ok(scenario)
+    }
+}
+
+/// Checks the arguments, provisions and builds.
 ///
 /// # Errors
-/// When something is missing or does not build.
-pub fn prepare(
-    options: &MachineOptions,
-    share: Option<&Path>,
-    driver: bool,
-    progress: &Progress,
-) -> anyhow::Result<Prepared> {
+/// When an argument is wrong, or something is missing or does not build.
+pub fn prepare(options: &MachineOptions, share: Option<&Path>, progress: &Progress) -> anyhow::Result<Prepared> {
     check_files(options, share)?;
     let fetch = Options {
         mirror: options.fetch.mirror.clone(),
@@ -56,27 +66,7 @@ pub fn prepare(
     };
     let environment = Environment::prepare(&fetch, progress)?;
     let firmware = if options.without_card { None } else { Some(Arc::new(images::build_firmware(progress)?)) };
-    let mut contents = environment.contents()?;
-    let mut plan = Plan { share: share.is_some(), ..Plan::default() };
-    if share.is_some() {
-        plan.modules.extend(environment.add_share(&mut contents)?);
-    }
-    let (before, module) = environment.add_driver(&mut contents)?;
-    plan.modules.extend(before);
-    if let Some(firmware) = &firmware {
-        for (name, data) in firmware.files() {
-            contents.files.push((format!("{FIRMWARE}/{name}"), 0o644, data.to_vec()));
-        }
-    }
-    if driver {
-        if let Some(path) = module {
-            plan.steps.push(Step::LoadModule { path, params: options.driver_options.join(" ") });
-        }
-        if firmware.is_some() {
-            plan.steps.push(Step::WaitKernelLog { contains: ADDED.into(), timeout_s: PROBE_LIMIT });
-        }
-    }
-    Ok(Prepared { environment, firmware, contents, plan })
+    Ok(Prepared { environment, firmware })
 }
 
 fn check_files(options: &MachineOptions, share: Option<&Path>) -> anyhow::Result<()> {
@@ -97,14 +87,6 @@ fn check_files(options: &MachineOptions, share: Option<&Path>) -> anyhow::Result
         return wrong(format!("--share {}: no such folder", share.display()));
     }
     Ok(())
-}
-
-/// The absolute form of the share's path, which QEMU needs.
-///
-/// # Errors
-/// When the folder has gone.
-pub fn absolute(share: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
-    share.map(|path| path.canonicalize().with_context(|| format!("--share {}", path.display()))).transpose()
 }
 
 /// Starts the card for a command and says where the logs are. With `--gdb firmware` it returns when the debugger has let
@@ -163,6 +145,9 @@ pub fn limit(options: &MachineOptions, steps: u64) -> Option<Duration> {
 
 /// Shows what went wrong: complaints, kernel reports, the last lines of every log.
 pub fn show_failure(session: &Session, outcome: &GuestOutcome) {
+    for note in &outcome.notes {
+        eprintln!("note: {note}");
+    }
     for complaint in outcome.complaints() {
         eprintln!("FAILED: {complaint}");
     }

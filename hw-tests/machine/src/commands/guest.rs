@@ -9,31 +9,26 @@ use super::{FAILURE, TIMED_OUT, UsageError};
 use crate::cli::{Debuggee, GuestOptions};
 use crate::guest::program;
 use crate::progress::Progress;
-use crate::session::{GuestRun, Seen};
+use crate::session::Seen;
 
 /// Runs it; the program's exit code becomes ours, unless the kernel complained.
 pub fn run(options: &GuestOptions, progress: &Progress) -> anyhow::Result<u8> {
     let machine = &options.machine;
-    let mut prepared = common::prepare(machine, options.share.as_deref(), true, progress)?;
+    let prepared = common::prepare(machine, options.share.as_deref(), progress)?;
     let (program, arguments) = options.program.split_first().ok_or_else(|| UsageError("no program is named".into()))?;
-    let path = program::bring(program, options.share.as_deref(), &mut prepared.contents)
+    let mut scenario = prepared.scenario(machine, options.share.as_deref(), true)?;
+    let path = program::bring(program, options.share.as_deref(), &mut scenario.contents)
         .map_err(|error| UsageError(format!("{error:#}")))?;
-    prepared.plan.keep_going = options.keep_going;
-    prepared.plan.steps.push(Step::Run {
+    scenario.plan.keep_going = options.keep_going;
+    scenario.step(Step::Run {
         argv: std::iter::once(path).chain(arguments.iter().cloned()).collect(),
         env: Vec::new(),
         timeout_s: options.timeout,
         expect_exit: None,
     });
+    let mut run = scenario.into_run(common::limit(machine, options.timeout));
+    run.gdb = machine.gdb == Some(Debuggee::Kernel);
     let mut session = common::start(&prepared, machine, progress)?;
-    let run = GuestRun {
-        plan: prepared.plan,
-        contents: prepared.contents,
-        share: common::absolute(options.share.as_deref())?,
-        limit: common::limit(machine, options.timeout),
-        kernel_parameters: String::new(),
-        gdb: machine.gdb == Some(Debuggee::Kernel),
-    };
     let mut task = Some(progress.spinner("booting the guest and loading the driver"));
     let outcome = session.run(&run, &mut |seen| {
         match seen {

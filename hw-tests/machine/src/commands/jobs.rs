@@ -5,48 +5,29 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use coxswain_guest::jobs::record::{Record, Verdict};
-use coxswain_guest::plan::{Event, Step};
+use coxswain_guest::plan::Event;
 
 use super::FAILURE;
-use super::common::{self, ADDED, Prepared};
+use super::common::{self, Prepared};
 use crate::cli::{Debuggee, JobsOptions};
 use crate::progress::{Progress, Task};
 use crate::report::{Driver, Milestone, Report, Versions};
-use crate::session::{GuestOutcome, GuestRun, Seen, Session};
+use crate::scenario::{ADDED, STATUS};
+use crate::session::{GuestOutcome, Seen, Session};
 
-/// The device's status in sysfs.
-const STATUS: &str = "/sys/class/accel/accel0/device/status";
-const JOBS: &str = "/usr/local/bin/coxswain-jobs";
+const JOBS: &str = "coxswain-jobs";
 
 /// Runs it.
 pub fn run(options: &JobsOptions, progress: &Progress) -> anyhow::Result<u8> {
     let begun = Instant::now();
     let machine = &options.machine;
-    let mut prepared = common::prepare(machine, None, true, progress)?;
-    prepared.plan.steps.push(Step::ReadFile { path: STATUS.into() });
-    let program = |words: &[&str]| std::iter::once(JOBS).chain(words.iter().copied()).map(str::to_owned).collect();
-    prepared.plan.steps.push(Step::Run {
-        argv: program(&["info", "--json"]),
-        env: Vec::new(),
-        timeout_s: 60,
-        expect_exit: Some(0),
-    });
-    prepared.plan.steps.push(Step::Run {
-        argv: program(&["--json"]),
-        env: Vec::new(),
-        timeout_s: options.timeout,
-        expect_exit: Some(0),
-    });
+    let prepared = common::prepare(machine, None, progress)?;
+    let mut scenario = prepared.scenario(machine, None, true)?;
+    scenario.read_status().run(&[JOBS, "info", "--json"], 60)?.run(&[JOBS, "--json"], options.timeout)?;
+    let mut run = scenario.into_run(common::limit(machine, options.timeout));
+    run.gdb = machine.gdb == Some(Debuggee::Kernel);
     let mut session = common::start(&prepared, machine, progress)?;
     let before_guest = session.elapsed();
-    let run = GuestRun {
-        plan: std::mem::take(&mut prepared.plan),
-        contents: std::mem::take(&mut prepared.contents),
-        share: None,
-        limit: common::limit(machine, options.timeout),
-        kernel_parameters: String::new(),
-        gdb: machine.gdb == Some(Debuggee::Kernel),
-    };
     let mut stages = Stages { progress, task: None, what: String::new(), records: 0, line: Vec::new() };
     let outcome = session.run(&run, &mut |seen| {
         stages.on(&seen);

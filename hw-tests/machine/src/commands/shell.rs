@@ -8,24 +8,19 @@ use super::FAILURE;
 use super::common;
 use crate::cli::{Debuggee, ShellOptions};
 use crate::progress::Progress;
-use crate::session::{GuestRun, Seen};
+use crate::session::Seen;
 
 /// Runs it until the person leaves the shell.
 pub fn run(options: &ShellOptions, progress: &Progress) -> anyhow::Result<u8> {
     let machine = &options.machine;
-    let mut prepared = common::prepare(machine, options.share.as_deref(), !options.no_driver, progress)?;
+    let prepared = common::prepare(machine, options.share.as_deref(), progress)?;
+    let mut scenario = prepared.scenario(machine, options.share.as_deref(), !options.no_driver)?;
     // A driver that fails is what many come here for.
-    prepared.plan.keep_going = true;
-    prepared.plan.steps.push(Step::Shell);
+    scenario.plan.keep_going = true;
+    scenario.step(Step::Shell);
+    let mut run = scenario.into_run(None);
+    run.gdb = machine.gdb == Some(Debuggee::Kernel);
     let mut session = common::start(&prepared, machine, progress)?;
-    let run = GuestRun {
-        plan: prepared.plan,
-        contents: prepared.contents,
-        share: common::absolute(options.share.as_deref())?,
-        limit: None,
-        kernel_parameters: String::new(),
-        gdb: machine.gdb == Some(Debuggee::Kernel),
-    };
     let mut task = Some(progress.spinner("booting the guest"));
     let mut in_shell = false;
     let outcome = session.run_with_console(&run, &mut |seen| {

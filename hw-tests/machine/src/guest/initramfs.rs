@@ -53,12 +53,13 @@ impl Contents {
         Ok(Self { busybox, applets, init, ..Self::default() })
     }
 
-    /// True when the guest has a command called `name`.
+    /// Path of the guest's own command `name`: a program of the guest crate, or one of busybox's.
     #[must_use]
-    pub fn has_command(&self, name: &str) -> bool {
-        let is = |path: &str| path.rsplit('/').next() == Some(name);
-        self.applets.iter().any(|path| is(path))
-            || self.files.iter().any(|(path, mode, _)| mode & 0o111 != 0 && path.starts_with(PROGRAMS) && is(path))
+    pub fn command(&self, name: &str) -> Option<String> {
+        let is = |path: &&str| path.rsplit('/').next() == Some(name);
+        let programs = self.files.iter().filter(|(path, mode, _)| mode & 0o111 != 0 && path.starts_with(PROGRAMS));
+        let programs = programs.map(|(path, ..)| path.as_str());
+        programs.chain(self.applets.iter().map(String::as_str)).find(is).map(str::to_owned)
     }
 
     /// Adds a file of this machine at `guest` with its permissions.
@@ -96,6 +97,10 @@ impl Contents {
             }
         }
         archive.file("init", 0o755, &read(&self.init)?);
+        // The loaders that also care for the driver's missing flag; found before busybox's own.
+        for name in ["insmod", "modprobe"] {
+            archive.link(&format!("{PROGRAMS}/{name}"), "/init");
+        }
 
         for module in &self.modules {
             archive.file(&module_path(&module.name), 0o644, &module.object);

@@ -32,8 +32,8 @@ pub fn bring(program: &str, share: Option<&Path>, contents: &mut Contents) -> an
         if program.contains('/') {
             bail!("{program}: no such file");
         }
-        if contents.has_command(program) {
-            return Ok(program.to_owned());
+        if let Some(path) = contents.command(program) {
+            return Ok(path);
         }
         bail!("{program}: neither a file here nor a command of the guest");
     }

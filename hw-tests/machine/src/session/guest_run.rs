@@ -2,15 +2,19 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use coxswain_card::Memories;
 use coxswain_guest::plan::{Event, Plan, Release};
 use serde_json::json;
 
 use super::Session;
+use super::open_check::{self, OpenCheck};
 use super::ports::{self, Arrival, Port};
 use crate::guest::initramfs::Contents;
 use crate::interrupt;
@@ -33,6 +37,8 @@ pub struct GuestRun {
     pub kernel_parameters: String,
     /// Start stopped and wait for a debugger.
     pub gdb: bool,
+    /// The check that keeps the driver's device from being opened, to be removed when the plan asks for it.
+    pub open_check: Option<OpenCheck>,
 }
 
 /// Something for the caller to see while the guest runs.
@@ -62,6 +68,10 @@ pub struct GuestOutcome {
     pub output: Vec<u8>,
     /// Why the run did not come to its proper end; `None` when the plan was carried out, even with failed steps.
     pub broken: Option<String>,
+    /// What a person should know about the run, although nothing has failed yet.
+    pub notes: Vec<String>,
+    /// What was done about the driver's missing flag; `None` when no driver was loaded.
+    pub open_flag: Option<OpenFlag>,
     /// Time from the start of QEMU to its end.
     pub elapsed: Duration,
 }
@@ -180,6 +190,8 @@ struct Life {
     finished: bool,
     left_by_person: bool,
     qemu_log: PathBuf,
+    open_check: Option<OpenCheck>,
+    memory: Option<OwnedFd>,
     // Kept until QEMU has read it.
     _initramfs: tempfile::NamedTempFile,
 }
@@ -189,6 +201,7 @@ impl Life {
         let mut initramfs = tempfile::NamedTempFile::new_in(session.scratch.path()).context("cannot make a file")?;
         initramfs.write_all(&run.contents.archive(&run.plan)?).context("cannot write the initramfs")?;
         let memory = session.host_memory()?;
+        let own_memory = session.host_memory()?;
         let builder = HostMachine {
             qemu: &session.tools.qemu,
             memory_mib: session.config.memory_mib,
@@ -230,6 +243,8 @@ impl Life {
             finished: false,
             left_by_person: false,
             qemu_log,
+            open_check: run.open_check.clone(),
+            memory: own_memory,
             _initramfs: initramfs,
         })
     }
@@ -270,6 +285,9 @@ impl Life {
         observer(Seen::Event(&event))?;
         match &event {
             Event::AwaitingHost { token, .. } => {
+                if token == open_check::TOKEN {
+                    self.remove_open_check();
+                }
                 let release = serde_json::to_string(&Release { release: token.clone() }).context("cannot write")?;
                 let mut control = self.machine.serials.get(1).context("no control channel")?;
                 control.write_all(format!("{release}\n").as_bytes()).context("cannot answer the guest")?;
@@ -280,6 +298,28 @@ impl Life {
         }
         self.outcome.events.push((at, event));
         Ok(())
+    }
+
+    /// A guest whose check stays is still of use, only its device cannot be opened: the outcome says why.
+    fn remove_open_check(&mut self) {
+        let (Some(check), Some(memory)) = (&self.open_check, &self.memory) else { return };
+        let place = self.outcome.events.iter().rev().find_map(|(_, event)| match event {
+            Event::File { path, text, .. } if check.is_place(path) => Some(text.clone()),
+            _ => None,
+        });
+        let result = check.remove(&place.unwrap_or_default(), &self.machine.qmp, memory.as_fd());
+        if let Err(error) = result {
+            self.outcome
+                .notes
+                .push(format!("Linux will not let anybody open the device (see session/open_check.rs): {error:#}"));
+        }
+    }
+
+    /// Lets the guest go on.
+    fn release(&self, token: &str) -> anyhow::Result<()> {
+        let release = serde_json::to_string(&Release { release: token.to_owned() }).context("cannot write")?;
+        let mut control = self.machine.serials.get(1).context("no control channel")?;
+        control.write_all(format!("{release}\n").as_bytes()).context("cannot answer the guest")
     }
 
     fn finish(mut self) -> anyhow::Result<GuestOutcome> {
