@@ -4,6 +4,9 @@
 //! model, the choice is marked "Chosen:" at the place that makes it. This crate owns the meaning of kernels and the state that one
 //! engine keeps. It never touches registers of the card: who starts the engine, where its memory is and what follows an end or a
 //! fault is the card model's (`hw-tests/card`).
+//!
+//! An operation has its number in [`opcodes`], its operands and its text in the table of its slot in [`forms`] (which decoder,
+//! assembler and disassembler share), and its effect in the file of its slot or family in [`sim`].
 
 pub mod assemble;
 pub mod bundle;

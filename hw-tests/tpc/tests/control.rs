@@ -146,6 +146,20 @@ fn a_forward_jump_inside_a_body_may_skip_an_inner_loop() {
 }
 
 #[test]
+fn loops_may_end_with_one_bundle() {
+    // The inner loop is skipped in the first pass of the outer one.
+    let source = format!(
+        "loop 0, 4, 1, <, E\nnop\n\
+         nop; add.i32 S0, S0, 1; nop; nop\n\
+         loop 0, S32, 1, <, E\nnop\n\
+         nop; add.i32 S1, S1, 1; nop; nop\n\
+         nop\nE: nop {HALT}"
+    );
+    let tpc = halted(&source, &[0, 0]);
+    assert_eq!((tpc.registers().s(0), tpc.registers().s(1)), (4, 6));
+}
+
+#[test]
 fn a_jump_has_no_delay_slot_and_its_distance_counts_from_itself() {
     let source = format!("nop; jmpr 64; nop; nop\nnop; mov.i32 S0, 1; nop; nop\nnop; mov.i32 S1, 1; nop; nop {HALT}");
     let tpc = halted(&source, &[0, 0]);
@@ -388,6 +402,10 @@ fn what_a_loop_cannot_do_is_a_fault_and_not_a_guess() {
     let (cause, bundle, detail) = faulted(&format!("loop 0, 2, 1, <, E\nnop; jmpr E; nop; nop\nnop\nE: nop {HALT}"));
     assert_eq!((cause.bit(), bundle), (13, 1), "{detail}");
     assert!(detail.contains("delay slot"));
+    let (cause, bundle, detail) =
+        faulted(&format!("loop 0, 2, 1, <, E\nnop\nnop; jmpr E; nop; nop\nnop\nE: nop {HALT}"));
+    assert_eq!((cause.bit(), bundle), (13, 2), "{detail}");
+    assert!(detail.contains("out of a LOOP"));
 }
 
 #[test]

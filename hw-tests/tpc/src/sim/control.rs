@@ -34,12 +34,21 @@ struct ActiveLoop {
     comparison: Comparison,
 }
 
+/// What follows a delay slot.
+#[derive(Clone, Copy, Debug)]
+enum Continuation {
+    /// The body, which begins here.
+    Body(u64),
+    /// What follows the last bundle of the body, which is here.
+    Skip(u64),
+}
+
 /// The active loops and the delay slot.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LoopStack {
     active: Vec<ActiveLoop>,
     /// Where to go behind the delay slot of the LOOP that was executed last.
-    behind_delay_slot: Option<u64>,
+    behind_delay_slot: Option<Continuation>,
     /// The bundle that is executed now is a delay slot.
     in_delay_slot: bool,
 }
@@ -55,10 +64,9 @@ impl LoopStack {
         self.refuse_in_delay_slot("LOOP")?;
         let body = advance(pc, 2 * BUNDLE_BYTES as i64)?;
         let end = advance(pc, i64::from(instruction.end))?;
-        let behind = advance(end, BUNDLE_BYTES as i64)?;
         let predicate = instruction.predicate;
         if registers.sp(predicate.register) == predicate.inverted {
-            self.behind_delay_slot = Some(behind);
+            self.behind_delay_slot = Some(Continuation::Skip(end));
             return Ok(());
         }
         if self.active.len() == LEVELS {
@@ -80,44 +88,58 @@ impl LoopStack {
         registers.set_s(FIRST_COUNTER + self.active.len() as u8, active.counter as u32);
         if active.comparison.holds(active.counter, active.boundary) {
             self.active.push(active);
-            self.behind_delay_slot = Some(body);
+            self.behind_delay_slot = Some(Continuation::Body(body));
         } else {
-            self.behind_delay_slot = Some(behind);
+            self.behind_delay_slot = Some(Continuation::Skip(end));
         }
         Ok(())
     }
 
     /// The address that follows the bundle at `pc`; ends an iteration when that bundle was the last of a body.
     ///
-    /// Chosen: a jump in the last bundle of a body leaves the loop as it is (compiled code keeps jumps away from there), and the
-    /// counter keeps the first value that failed the comparison.
+    /// Chosen: a jump out of the innermost active loop is an error, because nobody knows what becomes of its counter (compiled code
+    /// never does it); a jump in the last bundle of a body does not end the iteration.
     pub(super) fn next(&mut self, flow: Flow, pc: u64, registers: &mut Registers) -> Result<u64, Trap> {
         if let Flow::Jump(target) = flow {
             self.refuse_in_delay_slot("a jump")?;
+            if self.active.last().is_some_and(|active| target < active.body || target > active.end) {
+                return Err(Trap::new(Cause::IllegalInstruction, format!("a jump to {target:#x}, out of a LOOP")));
+            }
             return Ok(target);
         }
-        let following = advance(pc, BUNDLE_BYTES as i64)?;
-        if let Some(target) = self.behind_delay_slot {
-            if self.in_delay_slot {
+        match self.behind_delay_slot {
+            // The bundle at `pc` was the LOOP itself.
+            Some(_) if !self.in_delay_slot => {
+                self.in_delay_slot = true;
+                advance(pc, BUNDLE_BYTES as i64)
+            }
+            Some(continuation) => {
                 self.behind_delay_slot = None;
                 self.in_delay_slot = false;
-                return Ok(target);
+                match continuation {
+                    Continuation::Body(body) => Ok(body),
+                    Continuation::Skip(end) => self.behind(end, registers),
+                }
             }
-            // The bundle at `pc` was the LOOP itself.
-            self.in_delay_slot = true;
-            return Ok(following);
+            None => self.behind(pc, registers),
         }
-        let level = self.active.len();
-        let Some(innermost) = self.active.last_mut().filter(|active| active.end == pc) else {
-            return Ok(following);
-        };
-        innermost.counter = innermost.counter.wrapping_add(innermost.step);
-        registers.set_s(FIRST_COUNTER + level as u8 - 1, innermost.counter as u32);
-        if innermost.comparison.holds(innermost.counter, innermost.boundary) {
-            return Ok(innermost.body);
+    }
+
+    /// The address that follows the bundle at `pc`, where any number of active loops may end.
+    ///
+    /// Chosen: the counter keeps the first value that failed the comparison.
+    fn behind(&mut self, pc: u64, registers: &mut Registers) -> Result<u64, Trap> {
+        while let Some(innermost) = self.active.last_mut().filter(|active| active.end == pc) {
+            innermost.counter = innermost.counter.wrapping_add(innermost.step);
+            let (body, counter) = (innermost.body, innermost.counter);
+            let goes_on = innermost.comparison.holds(counter, innermost.boundary);
+            registers.set_s(FIRST_COUNTER + self.active.len() as u8 - 1, counter as u32);
+            if goes_on {
+                return Ok(body);
+            }
+            self.active.pop();
         }
-        self.active.pop();
-        Ok(following)
+        advance(pc, BUNDLE_BYTES as i64)
     }
 
     fn refuse_in_delay_slot(&self, what: &str) -> Result<(), Trap> {
