@@ -76,14 +76,20 @@ impl Board {
         self.posted.post_status(mmu::PAGE_ERROR_CAPTURE, mmu::CAPTURE_VALID | (address >> 32) as u32 & 0x3_FFFF);
     }
 
+    /// Makes the card look at its backlog when the notification ring was nearly full since the last call: it may hold
+    /// notifications back, and posted writes with them, until it is kicked.
+    fn relieve(&mut self) {
+        if self.notifications.take_pressure() {
+            self.posted.kick();
+        }
+    }
+
     /// Everything that must have happened before this core may sleep. Returns false when there is work.
     ///
     /// `deadline_us` is the clock value of the next deadline.
     pub(crate) fn prepare_to_sleep(&mut self, deadline_us: Option<u64>) -> bool {
         self.posted.flush();
-        if self.notifications.take_pressure() {
-            self.posted.kick_if_unread();
-        }
+        self.relieve();
         let now = self.clock.now_us();
         // In lockstep nothing can be lost, and a tick would be counted as work (`decisions.md` 4).
         if !self.soc.is_lockstep() && now.saturating_sub(self.swept_us) >= SAFETY_TICK_US {
@@ -205,7 +211,11 @@ impl CardMemory for Board {
 impl Notifications for Board {
     #[inline]
     fn next(&mut self) -> Option<Notification> {
-        self.notifications.next()
+        let notification = self.notifications.next();
+        if notification.is_none() {
+            self.relieve();
+        }
+        notification
     }
 
     #[inline]

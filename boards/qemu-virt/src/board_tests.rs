@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use coxswain_abi::soc::{Attributes, PostedWrite, core_block, info};
-use coxswain_core::ports::PostedWrites;
+use coxswain_abi::soc::{Attributes, Notification, PostedWrite, core_block, info};
+use coxswain_core::ports::{Notifications, PostedWrites};
 
 use crate::board::{Board, SAFETY_TICK_US};
 use crate::clock::BoardClock;
@@ -49,6 +49,22 @@ fn the_safety_tick_asks_for_a_sweep_and_heals_a_lost_kick() {
     assert!(board.prepare_to_sleep(None));
     assert_eq!(board.wake_time(None), Some(2 * SAFETY_TICK_US));
     assert_eq!(board.wake_time(Some(SAFETY_TICK_US + 1)), Some(SAFETY_TICK_US + 1));
+}
+
+#[test]
+fn a_full_notification_ring_ends_with_a_kick_for_the_backlog() {
+    let card = FakeCard::with_rings(8, 8).unwrap();
+    let mut board = board(&card, 0);
+    let notification = Notification::EngineDone { engine: 1 };
+    while card.notify(notification.to_words()) {}
+    for _ in 0..8 {
+        assert_eq!(board.next(), Some(notification));
+        assert_eq!(card.take_kick(), None);
+    }
+    assert_eq!(board.next(), None);
+    assert_eq!(card.take_kick(), Some(0));
+    assert_eq!(board.next(), None);
+    assert_eq!(card.take_kick(), None);
 }
 
 #[test]

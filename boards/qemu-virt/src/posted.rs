@@ -33,7 +33,7 @@ pub struct PostedRing {
     producer: &'static AtomicU32,
     consumer: &'static AtomicU32,
     idle: &'static AtomicU32,
-    kick: Kick,
+    doorbell: Kick,
     /// Entries of the ring; a power of two.
     size: u32,
     /// Next entry to write.
@@ -62,7 +62,7 @@ impl PostedRing {
             producer,
             consumer,
             idle: block.word(core_block::POSTED_IDLE)?,
-            kick: soc.kick(core),
+            doorbell: soc.kick(core),
             size,
             next,
             published: next,
@@ -89,17 +89,17 @@ impl PostedRing {
         self.counters
     }
 
-    /// Kicks the card when published entries are unread, whatever the idle flag says: it looks at its backlog again, and a
-    /// lost kick is healed.
+    /// Kicks the card when published entries are unread, whatever the idle flag says: a lost kick is healed.
     pub fn kick_if_unread(&mut self) {
         if !self.is_empty() {
-            self.ring();
+            self.kick();
         }
     }
 
-    fn ring(&mut self) {
+    /// Makes the card look at this core's rings and backlog, whatever the idle flag says. Costs a trap.
+    pub fn kick(&mut self) {
         self.counters.kicks = self.counters.kicks.wrapping_add(1);
-        self.kick.ring();
+        self.doorbell.ring();
     }
 }
 
@@ -141,7 +141,7 @@ impl PostedWrites for PostedRing {
         // The store above must not pass the load below: either the card sees the index or we see its flag.
         barrier::full();
         if self.idle.load(Ordering::Relaxed) == 1 {
-            self.ring();
+            self.kick();
         }
     }
 }
