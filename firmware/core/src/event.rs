@@ -57,7 +57,8 @@ impl Ids {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventRing {
     base: u64,
-    entries: u32,
+    /// Entries minus 1: the wrap of an index.
+    mask: u32,
 }
 
 impl EventRing {
@@ -71,7 +72,12 @@ impl EventRing {
         if !base.is_multiple_of(4) || base >> 50 != 0 || !entries.is_power_of_two() || entries > Self::LARGEST {
             return None;
         }
-        Some(Self { base, entries })
+        Some(Self { base, mask: entries.wrapping_sub(1) })
+    }
+
+    /// Host bus address of entry `index`. [`Self::new`] bounds base and index, so nothing saturates.
+    fn entry(&self, index: u32) -> u64 {
+        self.base.saturating_add(u64::from(index & self.mask) * ENTRY_BYTES as u64)
     }
 }
 
@@ -272,7 +278,7 @@ impl EventQueue {
         event: Event,
         host: &mut impl HostMemory,
     ) -> Result<bool, crate::ports::OutOfRange> {
-        let slot = ring.base + u64::from(self.producer) * ENTRY_BYTES as u64;
+        let slot = ring.entry(self.producer);
         if Self::owned_by_host(slot, host)? {
             return Ok(false);
         }
@@ -280,9 +286,8 @@ impl EventQueue {
         self.queued.remove(event.id);
         self.index = self.index.wrapping_add(1);
         host.write(slot, &event.entry_without_ctl())?;
-        host.write_release(slot + ENTRY_CTL, ctl(event.id, self.index))?;
-        // The ring's size is a power of two, so the mask is the wrap.
-        self.producer = (self.producer + 1) & (ring.entries - 1);
+        host.write_release(slot.saturating_add(ENTRY_CTL), ctl(event.id, self.index))?;
+        self.producer = self.producer.wrapping_add(1) & ring.mask;
         if is_unmasked_by_host(event.id) {
             self.masked.insert(event.id);
         }
@@ -293,7 +298,7 @@ impl EventQueue {
 
     fn owned_by_host(slot: u64, host: &impl HostMemory) -> Result<bool, crate::ports::OutOfRange> {
         let mut word = [0; 4];
-        host.read(slot + ENTRY_CTL, &mut word)?;
+        host.read(slot.saturating_add(ENTRY_CTL), &mut word)?;
         Ok(u32::from_le_bytes(word) & CTL_READY != 0)
     }
 
@@ -303,8 +308,7 @@ impl EventQueue {
         if now_us.saturating_sub(at) < REPEAT_INTERRUPT_US {
             return;
         }
-        let newest = self.producer.wrapping_sub(1) & (ring.entries - 1);
-        match Self::owned_by_host(ring.base + u64::from(newest) * ENTRY_BYTES as u64, host) {
+        match Self::owned_by_host(ring.entry(self.producer.wrapping_sub(1)), host) {
             Ok(true) => {
                 self.interrupt_owed = true;
                 self.counters.repeated_interrupts = self.counters.repeated_interrupts.saturating_add(1);

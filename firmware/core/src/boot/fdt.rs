@@ -40,8 +40,9 @@ enum Token<'a> {
 /// A position in the structure block.
 #[derive(Debug, Clone, Copy)]
 struct Cursor<'a> {
-    tree: Tree<'a>,
-    offset: usize,
+    /// The structure block from here on.
+    rest: &'a [u8],
+    strings: &'a [u8],
 }
 
 /// A node: its contents begin at a position behind its name.
@@ -109,33 +110,37 @@ impl<'a> Tree<'a> {
     /// # Errors
     /// Only when the tree was not made by [`Self::parse`].
     pub fn root(self) -> Result<Node<'a>, BootError> {
-        let mut cursor = Cursor { tree: self, offset: 0 };
+        let mut cursor = self.cursor();
         match cursor.next()? {
             Token::Begin(_) => Ok(Node { contents: cursor }),
             _ => Err(BootError::TreeNesting),
         }
     }
 
+    const fn cursor(self) -> Cursor<'a> {
+        Cursor { rest: self.structure, strings: self.strings }
+    }
+
     fn walk(self) -> Result<(), BootError> {
-        let mut cursor = Cursor { tree: self, offset: 0 };
+        let mut cursor = self.cursor();
         let mut depth = 0u32;
-        let mut roots = 0u32;
+        let mut rooted = false;
         loop {
             match cursor.next()? {
                 Token::Begin(_) => {
-                    roots += u32::from(depth == 0);
-                    depth += 1;
+                    if depth == 0 && rooted {
+                        return Err(BootError::TreeTrailing);
+                    }
+                    rooted = true;
+                    depth = depth.saturating_add(1);
                     if depth > DEEPEST {
                         return Err(BootError::TreeNesting);
-                    }
-                    if roots > 1 {
-                        return Err(BootError::TreeTrailing);
                     }
                 }
                 Token::Property { .. } if depth == 0 => return Err(BootError::TreeNesting),
                 Token::Property { .. } => {}
                 Token::EndNode => depth = depth.checked_sub(1).ok_or(BootError::TreeNesting)?,
-                Token::End if depth == 0 && roots == 1 => return Ok(()),
+                Token::End if depth == 0 && rooted => return Ok(()),
                 Token::End => return Err(BootError::TreeNesting),
             }
         }
@@ -145,27 +150,22 @@ impl<'a> Tree<'a> {
 impl<'a> Cursor<'a> {
     /// The token here; moves behind it.
     fn next(&mut self) -> Result<Token<'a>, BootError> {
-        let structure = self.tree.structure;
         loop {
-            let tag = be32(structure, self.offset).ok_or(BootError::TreeToken)?;
-            self.offset += 4;
-            match tag {
+            match self.word()? {
                 NOP => {}
                 END => return Ok(Token::End),
                 END_NODE => return Ok(Token::EndNode),
                 BEGIN_NODE => {
-                    let rest = structure.get(self.offset..).ok_or(BootError::TreeToken)?;
-                    let name = until_nul(rest).ok_or(BootError::TreeName)?;
-                    self.skip(name.len() + 1);
+                    let name = until_nul(self.rest).ok_or(BootError::TreeName)?;
+                    // The name's NUL is at most `LONGEST_NAME` bytes away, so the sum is small.
+                    self.skip(name.len().saturating_add(1));
                     return Ok(Token::Begin(name));
                 }
                 PROPERTY => {
-                    let length = be32(structure, self.offset).ok_or(BootError::TreeToken)? as usize;
-                    let name_offset = be32(structure, self.offset + 4).ok_or(BootError::TreeToken)? as usize;
-                    self.offset += 8;
-                    let rest = structure.get(self.offset..).ok_or(BootError::TreeToken)?;
-                    let value = rest.get(..length).ok_or(BootError::TreeToken)?;
-                    let name = self.tree.strings.get(name_offset..).and_then(until_nul).ok_or(BootError::TreeName)?;
+                    let length = self.word()? as usize;
+                    let name_offset = self.word()? as usize;
+                    let value = self.rest.get(..length).ok_or(BootError::TreeToken)?;
+                    let name = self.strings.get(name_offset..).and_then(until_nul).ok_or(BootError::TreeName)?;
                     self.skip(length);
                     return Ok(Token::Property { name, value });
                 }
@@ -174,9 +174,17 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Moves `bytes` on and up to the next multiple of 4. `bytes` lie inside the structure, so the sum cannot overflow.
+    fn word(&mut self) -> Result<u32, BootError> {
+        let (word, rest) = self.rest.split_first_chunk::<4>().ok_or(BootError::TreeToken)?;
+        self.rest = rest;
+        Ok(u32::from_be_bytes(*word))
+    }
+
+    /// Moves `bytes` on and up to the next multiple of 4: tokens are aligned, and every token is a whole number of words.
+    /// Beyond the end of the block there is nothing.
     fn skip(&mut self, bytes: usize) {
-        self.offset = (self.offset + bytes).next_multiple_of(4);
+        let aligned = bytes.checked_next_multiple_of(4);
+        self.rest = aligned.and_then(|bytes| self.rest.get(bytes..)).unwrap_or(&[]);
     }
 }
 
@@ -214,7 +222,7 @@ impl<'a> Items<'a> {
                 Token::Property { name, value } if self.depth == 0 => return Ok(Some(Item::Property { name, value })),
                 Token::Property { .. } => {}
                 Token::Begin(name) => {
-                    self.depth += 1;
+                    self.depth = self.depth.saturating_add(1);
                     if self.depth == 1 {
                         return Ok(Some(Item::Child { name, node: Node { contents: self.cursor } }));
                     }

@@ -31,7 +31,7 @@ impl SharedArea {
     pub fn bus_address(&self, address: u64, bytes: u64) -> Option<u64> {
         let offset = address.checked_sub(self.base)?;
         let end = offset.checked_add(bytes)?;
-        (end <= self.length).then_some(self.bus + offset)
+        if end > self.length { None } else { self.bus.checked_add(offset) }
     }
 }
 

@@ -248,7 +248,7 @@ fn unmask_array(address: u64, length: u32, host: &impl HostMemory, events: &mut 
     let room = u64::from(length).checked_sub(ARRAY_ELEMENTS).ok_or(ReturnCode::BadParameters)? / 4;
     let word = |offset| {
         let mut word = [0; 4];
-        host.read(address + offset, &mut word).map(|()| u32::from_le_bytes(word)).map_err(fault)
+        host.read(address.saturating_add(offset), &mut word).map(|()| u32::from_le_bytes(word)).map_err(fault)
     };
     let elements = u64::from(word(ARRAY_COUNT)?);
     // More elements than there are event ids mean nothing, and would keep us here for long.
@@ -294,7 +294,7 @@ fn monitor_dump(
                     word.set(registers.read(start + 4 * index as u32));
                 }
                 host.write(address, chunk.as_bytes()).map_err(fault)?;
-                address += (WORDS * 4) as u64;
+                address = address.saturating_add((WORDS * 4) as u64);
             }
         }
     }

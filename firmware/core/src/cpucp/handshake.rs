@@ -67,17 +67,19 @@ impl Queues {
             let bus = area.bus_address(pair(low, high), u64::from(bytes)).ok_or(Refusal::Address)?;
             let mut byte = [0];
             host.read(bus, &mut byte).map_err(|_| Refusal::Address)?;
-            host.read(bus + u64::from(bytes - 1), &mut byte).map_err(|_| Refusal::Address)?;
-            Ok(bus)
+            // An area that holds the queue holds its last byte, so nothing saturates; and no queue is empty.
+            let end = bus.saturating_add(u64::from(bytes));
+            host.read(end.saturating_sub(1), &mut byte).map_err(|_| Refusal::Address)?;
+            Ok(bus..end)
         };
         let packets = place(cpu_if::PQ_BASE_ADDR_LOW, cpu_if::PQ_BASE_ADDR_HIGH, packet_bytes)?;
         let events = place(cpu_if::EQ_BASE_ADDR_LOW, cpu_if::EQ_BASE_ADDR_HIGH, event_bytes)?;
-        let overlap = packets < events + u64::from(event_bytes) && events < packets + u64::from(packet_bytes);
-        if overlap || packets % 8 != 0 {
+        let overlap = packets.start < events.end && events.start < packets.end;
+        if overlap || packets.start % 8 != 0 {
             return Err(Refusal::Address);
         }
-        let events = EventRing::new(events, event_entries).ok_or(Refusal::Address)?;
-        Ok(Self { area, events, consumer: 0, packets, entries })
+        let events = EventRing::new(events.start, event_entries).ok_or(Refusal::Address)?;
+        Ok(Self { area, events, consumer: 0, packets: packets.start, entries })
     }
 
     fn entries(bytes: u32, entry: u32, most: u32) -> Option<u32> {
@@ -92,12 +94,13 @@ impl Queues {
 
     /// Indices run over twice the entries.
     const fn index_mask(&self) -> u32 {
-        2 * self.entries - 1
+        // Twice a power of two, minus 1.
+        self.entries | self.entries.wrapping_sub(1)
     }
 
     /// The index behind the consumer index.
     pub(super) const fn next_index(&self) -> u32 {
-        (self.consumer + 1) & self.index_mask()
+        self.consumer.wrapping_add(1) & self.index_mask()
     }
 
     /// True when the host may have produced up to index `producer`: a possible index, and not more than the queue holds.
@@ -107,6 +110,7 @@ impl Queues {
 
     /// Host bus address of the entry at the consumer index.
     pub(super) fn entry_address(&self) -> u64 {
-        self.packets + u64::from(self.consumer & (self.entries - 1)) * u64::from(DESCRIPTOR_BYTES)
+        let slot = self.consumer & self.entries.wrapping_sub(1);
+        self.packets.saturating_add(u64::from(slot) * u64::from(DESCRIPTOR_BYTES))
     }
 }

@@ -307,7 +307,7 @@ impl Server {
             }
             Err(code) => code,
         };
-        host.write(address + PACKET_CTL, &packet.ctl_with(code).to_le_bytes())?;
-        host.write_release(address + PACKET_FENCE, acknowledge)
+        host.write(address.saturating_add(PACKET_CTL), &packet.ctl_with(code).to_le_bytes())?;
+        host.write_release(address.saturating_add(PACKET_FENCE), acknowledge)
     }
 }
