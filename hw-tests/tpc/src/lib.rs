@@ -25,5 +25,5 @@ pub use disassemble::disassemble;
 pub use object::{ObjectError, kernel_text};
 pub use sim::{Cause, Fault, FlatMemory, Launch, Memory, MemoryFault, Outcome, Tpc};
 
-/// Source of the kernel that clears the local memories, in the syntax of [`assemble`]; built, it serves as `gaudi_tpc.bin`.
+/// Source of the kernel that clears the local memories, in the syntax of [`assemble()`]; built, it serves as `gaudi_tpc.bin`.
 pub const MEMINIT_SOURCE: &str = include_str!("../kernels/meminit.tpc");
