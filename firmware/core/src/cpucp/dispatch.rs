@@ -286,12 +286,13 @@ fn monitor_dump(
     let mut address = buffer.address;
     for manager in 0..sync_manager::MANAGERS {
         for array in ARRAYS {
-            let first = sync_manager::base(manager) + array;
-            for block in 0..sync_manager::MONITORS / WORDS {
-                let start = first + (block * WORDS * 4) as u32;
+            // Offsets inside the register file: nothing saturates.
+            let mut register = sync_manager::base(manager).saturating_add(array);
+            for _ in 0..sync_manager::MONITORS / WORDS {
                 let mut chunk = [U32::ZERO; WORDS];
-                for (index, word) in chunk.iter_mut().enumerate() {
-                    word.set(registers.read(start + 4 * index as u32));
+                for word in &mut chunk {
+                    word.set(registers.read(register));
+                    register = register.saturating_add(4);
                 }
                 host.write(address, chunk.as_bytes()).map_err(fault)?;
                 address = address.saturating_add((WORDS * 4) as u64);
