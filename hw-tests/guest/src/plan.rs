@@ -251,14 +251,6 @@ pub enum Event {
         /// The token.
         token: String,
     },
-    /// The upstream driver's `file_operations` may lack a flag without which its node cannot be opened; the guest waits for
-    /// a [`Release`] with this token. See `coxswain_guest::init::erratum`.
-    OpenFlagMissing {
-        /// Kernel virtual address of the table.
-        address: u64,
-        /// The token.
-        token: String,
-    },
     /// The plan could not be carried out at all; power off follows.
     Fatal {
         /// What went wrong.
@@ -407,7 +399,6 @@ mod tests {
             },
             Event::KernelLog { step: 4, message: "accel accel0: up".into(), time_us: 5_000_000 },
             Event::AwaitingHost { step: 5, token: "t".into() },
-            Event::OpenFlagMissing { address: 0xffff_ffff_c0b1_2400, token: "t".into() },
             Event::Fatal { message: "no plan".into() },
             Event::Finished { failed: vec![3], skipped: 2 },
         ];

@@ -7,10 +7,8 @@
 //! * [`mounts`]: the file systems;
 //! * [`process`]: starting, bounding and reaping programs;
 //! * [`kernel_log`]: waiting for kernel messages;
-//! * [`steps`]: the steps of the plan;
-//! * [`erratum`]: a flag that the upstream driver lacks.
+//! * [`steps`]: the steps of the plan.
 
-pub mod erratum;
 pub mod kernel_log;
 pub mod mounts;
 pub mod ports;

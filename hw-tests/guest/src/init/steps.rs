@@ -1,6 +1,5 @@
 //! The steps of the plan: each is performed, timed and reported.
 
-use super::erratum;
 use super::kernel_log::KernelLog;
 use super::ports::{Control, Output};
 use super::process;
@@ -71,10 +70,7 @@ impl<'a> Session<'a> {
 
     fn attempt(&mut self, number: u32, step: &Step) -> Result<(), String> {
         match step {
-            Step::LoadModule { path, params } => {
-                load_module(path, params)?;
-                erratum::apply(self.control)
-            }
+            Step::LoadModule { path, params } => load_module(path, params),
             Step::UnloadModule { name, timeout_s } => unload_module(name, deadline(*timeout_s)),
             Step::Run { argv, env, timeout_s, expect_exit } => {
                 self.run(number, argv, env, Duration::from_secs(*timeout_s), *expect_exit)

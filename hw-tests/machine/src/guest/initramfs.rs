@@ -97,10 +97,6 @@ impl Contents {
             }
         }
         archive.file("init", 0o755, &read(&self.init)?);
-        // The loaders that also care for the driver's missing flag; found before busybox's own.
-        for name in ["insmod", "modprobe"] {
-            archive.link(&format!("{PROGRAMS}/{name}"), "/init");
-        }
 
         for module in &self.modules {
             archive.file(&module_path(&module.name), 0o644, &module.object);

@@ -4,12 +4,10 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use coxswain_card::Memories;
 use coxswain_guest::plan::{Event, Plan, Release};
 use serde_json::json;
 
@@ -70,8 +68,6 @@ pub struct GuestOutcome {
     pub broken: Option<String>,
     /// What a person should know about the run, although nothing has failed yet.
     pub notes: Vec<String>,
-    /// What was done about the driver's missing flag; `None` when no driver was loaded.
-    pub open_flag: Option<OpenFlag>,
     /// Time from the start of QEMU to its end.
     pub elapsed: Duration,
 }
@@ -288,9 +284,7 @@ impl Life {
                 if token == open_check::TOKEN {
                     self.remove_open_check();
                 }
-                let release = serde_json::to_string(&Release { release: token.clone() }).context("cannot write")?;
-                let mut control = self.machine.serials.get(1).context("no control channel")?;
-                control.write_all(format!("{release}\n").as_bytes()).context("cannot answer the guest")?;
+                self.release(token)?;
             }
             Event::Fatal { message } => self.outcome.broken = Some(format!("the guest gave up: {message}")),
             Event::Finished { .. } => self.finished = true,

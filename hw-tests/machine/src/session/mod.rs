@@ -3,7 +3,6 @@
 //! A [`Session`] owns every process, socket and folder of a run; dropping it removes them all but the run folder. Keep it
 //! on the thread that started it (see [`crate::process`]).
 
-mod erratum;
 mod guest_run;
 pub mod open_check;
 mod ports;
@@ -19,7 +18,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use coxswain_card::{Card, CardOptions, RegisterTrace, TraceEntry};
 
-pub use erratum::OpenFlag;
 pub use guest_run::{GuestOutcome, GuestRun, Seen};
 
 use crate::images::{self, Firmware};
