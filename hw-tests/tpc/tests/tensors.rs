@@ -270,6 +270,10 @@ fn a_read_modify_write_combines_with_memory() {
         let parameters = [(29, 2 | (code as u32) << 4 | 1 << 6)];
         assert!(stored(&tensor, &parameters, 0, 0, "st_tnsr rmw_sel 0, I2, V2, S29") == expected, "register, {code}");
     }
+    // S29 without its enable bit: an ordinary store, also over a descriptor that combines.
+    let tensor = Tensor { data_type: 2, read_modify_write: true, ..FP32 };
+    let plain = stored(&Tensor { read_modify_write: false, ..tensor }, &[], 0, 0, "st_tnsr 0, I2, V2");
+    assert!(stored(&tensor, &[(29, 2)], 0, 0, "st_tnsr rmw_sel 0, I2, V2, S29") == plain);
     let tensor = Tensor { read_modify_write: true, ..FP32 };
     let mut data = pattern();
     data[0x400..0x404].copy_from_slice(&1.5f32.to_le_bytes());
