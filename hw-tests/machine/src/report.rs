@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::logs::console::KernelFault;
+use crate::progress::human_bytes;
 
 /// All that a run of the main job has to tell.
 #[derive(Debug, Default, Serialize)]
@@ -15,6 +16,8 @@ pub struct Report {
     pub passed: bool,
     /// What was not, one line each.
     pub complaints: Vec<String>,
+    /// What a person should know although it is no failure.
+    pub notes: Vec<String>,
     /// What took part.
     pub versions: Versions,
     /// The way from power-on to the driver's verdict.
@@ -94,7 +97,7 @@ impl Report {
         writeln!(out)?;
         writeln!(out, "Boot")?;
         for Milestone { what, at_seconds, version } in &self.boot {
-            writeln!(out, "  {at_seconds:7.2} s  {what:<16} {version}")?;
+            writeln!(out, "  {at_seconds:7.2} s  {what:<18}{version}")?;
         }
         writeln!(out)?;
         let verdict = if self.driver.added { &self.driver.message } else { "the driver did not accept the card" };
@@ -111,6 +114,9 @@ impl Report {
             self.write_jobs(out)?;
         }
         writeln!(out)?;
+        for note in &self.notes {
+            writeln!(out, "note: {note}")?;
+        }
         for complaint in &self.complaints {
             writeln!(out, "FAILED: {complaint}")?;
         }
@@ -125,10 +131,9 @@ impl Report {
                 record.latency_us.as_ref().map_or_else(|| "-".to_owned(), |latency| time(pick(latency)))
             };
             let rate = match (record.per_s, record.gb_per_s) {
-                (Some(per_s), _) if record.submissions > 1 => format!("{per_s:.0}/s"),
-                (_, Some(gb_per_s)) if gb_per_s >= 0.01 => format!("{gb_per_s:.2} GB/s"),
-                (_, Some(gb_per_s)) => format!("{:.2} MB/s", gb_per_s * 1e3),
-                _ => "-".to_owned(),
+                (Some(per_s), _) => format!("{per_s:.0}/s"),
+                (None, Some(gb_per_s)) => format!("{}/s", human_bytes((gb_per_s * 1e9) as u64)),
+                (None, None) => "-".to_owned(),
             };
             let result = if record.result == Verdict::Pass { "pass" } else { "FAIL" };
             writeln!(

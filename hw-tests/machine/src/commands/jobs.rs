@@ -16,6 +16,7 @@ use crate::scenario::{ADDED, STATUS};
 use crate::session::{GuestOutcome, Seen, Session};
 
 const JOBS: &str = "coxswain-jobs";
+const DEVICE_ADDED: &str = "device added";
 
 /// Runs it.
 pub fn run(options: &JobsOptions, progress: &Progress) -> anyhow::Result<u8> {
@@ -162,6 +163,7 @@ fn report(
         driver,
         jobs,
         card,
+        notes: outcome.notes.clone(),
         kernel_faults: outcome.kernel_faults.clone(),
         firmware_faults,
         image_bytes: prepared
@@ -197,28 +199,34 @@ fn driver(outcome: &GuestOutcome) -> Driver {
 
 fn milestones(session: &Session, outcome: &GuestOutcome, before_guest: Duration) -> Vec<Milestone> {
     let mut milestones: Vec<Milestone> = Vec::new();
-    for sighting in session.firmware_log().sightings() {
-        milestones.push(Milestone {
-            what: sighting.image.to_owned(),
-            at_seconds: sighting.at.as_secs_f64(),
-            version: sighting.first.text,
-        });
+    for banner in session.firmware_log().banners() {
+        // "Coxswain <stage> <version>", one per stage and start.
+        let Some((stage, version)) = banner.text.strip_prefix("Coxswain ").and_then(|rest| rest.rsplit_once(' '))
+        else {
+            continue;
+        };
+        let what = format!("{stage} started");
+        milestones.push(Milestone { what, at_seconds: banner.at.as_secs_f64(), version: version.to_owned() });
     }
     for (at, event) in &outcome.events {
         let at_seconds = (before_guest + *at).as_secs_f64();
         match event {
             Event::Started { kernel, .. } => {
-                milestones.push(Milestone { what: "Linux".into(), at_seconds, version: kernel.clone() });
+                milestones.push(Milestone { what: "Linux started".into(), at_seconds, version: kernel.clone() });
             }
             Event::StepBegun { what, .. } if what.starts_with("load ") && what.contains("habanalabs") => {
-                milestones.push(Milestone { what: "insmod".into(), at_seconds, version: String::new() });
+                milestones.push(Milestone { what: "driver loading".into(), at_seconds, version: String::new() });
             }
             Event::KernelLog { message, .. } if message.contains(ADDED) => {
-                milestones.push(Milestone { what: "device added".into(), at_seconds, version: String::new() });
+                milestones.push(Milestone { what: DEVICE_ADDED.into(), at_seconds, version: String::new() });
             }
             _ => {}
         }
     }
     milestones.sort_by(|left, right| left.at_seconds.total_cmp(&right.at_seconds));
+    // What comes behind belongs to the end of the run, not to the boot.
+    if let Some(last) = milestones.iter().position(|milestone| milestone.what == DEVICE_ADDED) {
+        milestones.truncate(last + 1);
+    }
     milestones
 }

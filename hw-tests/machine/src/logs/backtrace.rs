@@ -2,7 +2,9 @@
 //!
 //! A fault report of the port layer is one line of text: `FATAL exception: image I core C EL.. .. ELR A .. SP S`, then
 //! registers. From its addresses and the images' debug information this module makes lines with functions, files and
-//! line numbers. It reads the stopped machine's memory through QEMU's monitor to walk the stack, and changes nothing.
+//! line numbers. The images carry neither frame pointers nor unwind tables, so callers are found by looking through the
+//! stack of the stopped core for return addresses: every caller is found, an entry that an earlier call has left may be
+//! among them. Memory is read through QEMU's monitor; nothing is changed.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,8 +16,10 @@ use serde_json::json;
 use crate::images::Stage;
 use crate::qemu::qmp::Qmp;
 
-/// Frames shown at most.
+/// Callers shown at most.
 const DEPTH: usize = 24;
+/// 64-bit words of the stack that are looked through.
+const STACK_WORDS: usize = 512;
 
 /// Debug information of the images.
 pub struct Symbols {
@@ -24,10 +28,11 @@ pub struct Symbols {
 
 type Reader<'a> = gimli::EndianSlice<'a, gimli::LittleEndian>;
 
-/// A place in the firmware and how to get from there to its caller.
-struct Unwinder<'a> {
+/// The code of an image and where it comes from.
+struct Code<'a> {
     places: addr2line::Context<Reader<'a>>,
-    frames: gimli::DebugFrame<Reader<'a>>,
+    /// Address and bytes of each section with code.
+    sections: Vec<(u64, &'a [u8])>,
 }
 
 impl Symbols {
@@ -46,27 +51,29 @@ impl Symbols {
         else {
             return Vec::new();
         };
-        // A panic has no registers in its report; those of the core that has stopped serve as well.
-        let registers = Registers::of_core(qmp, core).unwrap_or_default();
-        let start = match (number_after(line, "ELR "), number_after(line, " SP ")) {
-            (Some(program_counter), Some(stack)) => Registers { program_counter, stack, ..registers },
-            _ => registers,
+        let Some(code) = Code::new(elf) else { return Vec::new() };
+        // A panic has no registers in its report; those of the core, which has stopped, serve as well.
+        let of_core = Registers::of_core(qmp, core);
+        let reported = number_after(line, "ELR ").zip(number_after(line, " SP "));
+        let Some(start) = reported.map(|(counter, stack)| Registers { counter, stack }).or(of_core) else {
+            return Vec::new();
         };
-        let Some(unwinder) = Unwinder::new(elf) else { return Vec::new() };
-        let mut lines = vec![format!("backtrace ({name} image, core {core}):")];
-        let read = |address: u64| read_word(qmp, core, address);
-        lines.extend(unwinder.walk(start, &read));
+        let mut lines =
+            vec![format!("backtrace ({name} image, core {core}; entries of earlier calls may be among the callers):")];
+        lines.extend(code.describe(0, start.counter));
+        let callers = code.callers(&read_words(qmp, core, start.stack));
+        lines.extend(
+            callers.into_iter().take(DEPTH).enumerate().flat_map(|(index, call)| code.describe(index + 1, call)),
+        );
         lines
     }
 }
 
 /// The registers that a stack walk needs.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Registers {
-    program_counter: u64,
+    counter: u64,
     stack: u64,
-    frame: u64,
-    link: u64,
 }
 
 impl Registers {
@@ -74,14 +81,14 @@ impl Registers {
     fn of_core(qmp: &Qmp, core: u64) -> Option<Self> {
         let text = monitor(qmp, core, "info registers")?;
         let value = |name: &str| {
-            let start = text.find(&format!("{name}="))? + name.len() + 1;
+            let start = text.find(name)? + name.len();
             u64::from_str_radix(text.get(start..)?.split_whitespace().next()?, 16).ok()
         };
-        Some(Self { program_counter: value("PC")?, stack: value("SP")?, frame: value("X29")?, link: value("X30")? })
+        Some(Self { counter: value(" PC=")?, stack: value(" SP=")? })
     }
 }
 
-impl<'a> Unwinder<'a> {
+impl<'a> Code<'a> {
     fn new(elf: &'a [u8]) -> Option<Self> {
         let file = object::File::parse(elf).ok()?;
         let section = |name: &str| {
@@ -90,24 +97,32 @@ impl<'a> Unwinder<'a> {
         };
         let dwarf = gimli::Dwarf::load(|id| Ok::<_, gimli::Error>(section(id.name()))).ok()?;
         let places = addr2line::Context::from_dwarf(dwarf).ok()?;
-        let mut frames = gimli::DebugFrame::from(section(".debug_frame"));
-        frames.set_address_size(8);
-        Some(Self { places, frames })
+        let sections = file
+            .sections()
+            .filter(|section| section.kind() == object::SectionKind::Text)
+            .filter_map(|section| Some((section.address(), section.data().ok()?)))
+            .collect();
+        Some(Self { places, sections })
     }
 
-    /// Lines of the call chain that begins at `registers`.
-    fn walk(&self, mut registers: Registers, read: &dyn Fn(u64) -> Option<u64>) -> Vec<String> {
-        let mut lines = Vec::new();
-        for depth in 0..DEPTH {
-            // A return address points behind the call; the call itself is meant.
-            let address = registers.program_counter.wrapping_sub(if depth == 0 { 0 } else { 4 });
-            lines.extend(self.describe(depth, address));
-            match self.caller(registers, address, depth == 0, read) {
-                Some(caller) if caller.program_counter != 0 && caller.stack >= registers.stack => registers = caller,
-                _ => break,
-            }
-        }
-        lines
+    /// The 32-bit instruction at `address`.
+    fn instruction(&self, address: u64) -> Option<u32> {
+        self.sections.iter().find_map(|(start, bytes)| {
+            let offset = usize::try_from(address.checked_sub(*start)?).ok()?;
+            let word = bytes.get(offset..offset.checked_add(4)?)?;
+            (offset % 4 == 0).then(|| word.try_into().map(u32::from_le_bytes).ok()).flatten()
+        })
+    }
+
+    /// Addresses of the calls whose return addresses are among `stack`, in its order.
+    fn callers(&self, stack: &[u64]) -> Vec<u64> {
+        let calls = stack.iter().filter_map(|word| {
+            let call = word.checked_sub(4)?;
+            self.instruction(call).filter(|word| is_call(*word)).map(|_| call)
+        });
+        let mut calls: Vec<u64> = calls.collect();
+        calls.dedup();
+        calls
     }
 
     /// One line per function at `address`, inlined ones first.
@@ -129,46 +144,11 @@ impl<'a> Unwinder<'a> {
         }
         lines
     }
+}
 
-    /// The registers in the caller's frame.
-    fn caller(
-        &self,
-        registers: Registers,
-        address: u64,
-        innermost: bool,
-        read: &dyn Fn(u64) -> Option<u64>,
-    ) -> Option<Registers> {
-        use gimli::{CfaRule, RegisterRule, UnwindSection as _};
-        let bases = gimli::BaseAddresses::default();
-        let mut context = gimli::UnwindContext::new();
-        let row =
-            self.frames.unwind_info_for_address(&bases, &mut context, address, gimli::DebugFrame::cie_from_offset);
-        let Ok(row) = row else {
-            // No information (a function in assembly): its caller is in the link register, when it is a leaf.
-            let has_link = innermost && registers.link != 0 && registers.link != registers.program_counter;
-            return has_link.then_some(Registers { program_counter: registers.link, link: 0, ..registers });
-        };
-        let value_of = |register: gimli::Register| match register {
-            gimli::AArch64::SP => Some(registers.stack),
-            gimli::AArch64::X29 => Some(registers.frame),
-            gimli::AArch64::X30 => Some(registers.link),
-            _ => None,
-        };
-        let CfaRule::RegisterAndOffset { register, offset } = row.cfa() else { return None };
-        let stack = value_of(*register)?.checked_add_signed(*offset)?;
-        let restored = |register: gimli::Register, now: u64| match row.register(register) {
-            Some(RegisterRule::Offset(offset)) => read(stack.checked_add_signed(offset)?),
-            _ => Some(now),
-        };
-        let link = restored(gimli::AArch64::X30, registers.link)?;
-        let frame = restored(gimli::AArch64::X29, registers.frame)?;
-        (link != registers.program_counter || innermost).then_some(Registers {
-            program_counter: link,
-            stack,
-            frame,
-            link,
-        })
-    }
+/// True for the AArch64 instructions that leave a return address: BL and BLR.
+const fn is_call(instruction: u32) -> bool {
+    instruction & 0xFC00_0000 == 0x9400_0000 || instruction & 0xFFFF_FC1F == 0xD63F_0000
 }
 
 /// Runs a monitor command on a core.
@@ -177,11 +157,14 @@ fn monitor(qmp: &Qmp, core: u64, command: &str) -> Option<String> {
     qmp.execute("human-monitor-command", arguments).ok()?.as_str().map(str::to_owned)
 }
 
-/// A 64-bit word at a virtual address of a core.
-fn read_word(qmp: &Qmp, core: u64, address: u64) -> Option<u64> {
-    // The answer looks like `000000000e012345: 0x0000000000001234`.
-    let text = monitor(qmp, core, &format!("x /1gx {address:#x}"))?;
-    parse_number(text.split(':').nth(1)?.trim())
+/// The 64-bit words from a virtual address of a core on; fewer when memory ends.
+fn read_words(qmp: &Qmp, core: u64, address: u64) -> Vec<u64> {
+    // Lines look like `000000000e012345: 0x0000000000001234 0x0000000000005678`.
+    let text = monitor(qmp, core, &format!("x /{STACK_WORDS}gx {address:#x}")).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .flat_map(|(_, words)| words.split_whitespace().map_while(parse_number))
+        .collect()
 }
 
 fn parse_number(text: &str) -> Option<u64> {
@@ -200,6 +183,23 @@ fn number_after(line: &str, word: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_are_told_from_other_instructions() {
+        // bl, blr x8; b, br x8, ret, nop.
+        assert!(is_call(0x9400_0123) && is_call(0x97FF_FFFF) && is_call(0xD63F_0100));
+        assert!(!is_call(0x1400_0123) && !is_call(0xD61F_0100) && !is_call(0xD65F_03C0) && !is_call(0xD503_201F));
+    }
+
+    #[test]
+    fn only_return_addresses_are_taken_from_a_stack() {
+        let code: Vec<u8> =
+            [0xD503_201Fu32, 0x9400_0001, 0xD503_201F].iter().flat_map(|word| word.to_le_bytes()).collect();
+        let places = addr2line::Context::from_dwarf(gimli::Dwarf::default()).unwrap();
+        let code = Code { places, sections: vec![(0x1000, &code)] };
+        assert_eq!(code.callers(&[0, 0x1008, 0x1004, 0x1006, 0x1008, 0x100C, u64::MAX]), [0x1004]);
+        assert_eq!(code.describe(1, 0x1004), ["  #1  0x1004 ?"]);
+    }
 
     #[test]
     fn the_numbers_of_a_fault_report_are_found() {

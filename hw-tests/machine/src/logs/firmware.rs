@@ -127,21 +127,19 @@ impl Source {
     }
 }
 
-/// When the harness first heard of an image, since the start of the session; and what it said first.
+/// A line that the firmware wrote for people on its first port, and when, since the start of the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sighting {
-    /// The image.
-    pub image: &'static str,
+pub struct Banner {
     /// When.
     pub at: Duration,
-    /// Its first message.
-    pub first: Message,
+    /// The line.
+    pub text: String,
 }
 
 /// What the readers have learnt so far.
 #[derive(Default)]
 struct Seen {
-    sightings: Vec<Sighting>,
+    banners: Vec<Banner>,
     alarms: Vec<String>,
     fatal: Vec<String>,
 }
@@ -176,6 +174,7 @@ impl FirmwareLog {
             while let Ok(count) = port.read(&mut block) {
                 let Some(bytes) = block.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
                 for line in watch.feed(bytes) {
+                    log_handle.lock().banners.push(Banner { at: epoch.elapsed(), text: line.clone() });
                     let mut lines = vec![line];
                     if let Some(fatal) = lines.first().filter(|line| line.contains("FATAL")).cloned() {
                         let more = on_fatal(&fatal);
@@ -216,13 +215,8 @@ impl FirmwareLog {
                     let at = epoch.elapsed();
                     // A full disk must not stop the run.
                     let _ = writeln!(log, "{:10.6} {}", at.as_secs_f64(), line_of(&message));
-                    let mut seen = log_handle.lock();
                     if message.level == "ERROR" {
-                        seen.alarms.push(line_of(&message));
-                    }
-                    let begins = seen.sightings.last().is_none_or(|last| last.image != message.image);
-                    if begins && !message.image.is_empty() {
-                        seen.sightings.push(Sighting { image: message.image, at, first: message });
+                        log_handle.lock().alarms.push(line_of(&message));
                     }
                 }
             }
@@ -231,10 +225,10 @@ impl FirmwareLog {
         Ok(())
     }
 
-    /// The stages in the order in which they spoke; a reset begins a new round.
+    /// The lines on the first port so far: a banner of each stage that began, and fault reports.
     #[must_use]
-    pub fn sightings(&self) -> Vec<Sighting> {
-        self.lock().sightings.clone()
+    pub fn banners(&self) -> Vec<Banner> {
+        self.lock().banners.clone()
     }
 
     /// Messages of level error.
