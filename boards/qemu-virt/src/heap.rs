@@ -1,9 +1,10 @@
-//! The start-up heap: page tables are built from it, nothing is allocated afterwards.
+//! The start-up heap: page tables and the control loop's state come from it, nothing is allocated afterwards.
 //!
 //! Only the control image gives it memory; in an image without a heap every allocation fails.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use linked_list_allocator::Heap;
@@ -22,9 +23,9 @@ static HEAP: StartUpHeap = StartUpHeap(UnsafeCell::new(Heap::empty()));
 /// # Safety
 /// Called once, on the boot core, before anything allocates and before another core runs. Nothing may be allocated or freed
 /// after the first other core has been started.
-pub unsafe fn init(memory: &'static mut [u8]) {
-    // SAFETY: the slice is exclusively the heap's for ever, and the caller vouches that nobody else uses the heap now.
-    unsafe { (*HEAP.0.get()).init(memory.as_mut_ptr(), memory.len()) };
+pub unsafe fn init<const BYTES: usize>(memory: &'static mut MaybeUninit<[u8; BYTES]>) {
+    // SAFETY: the memory is exclusively the heap's for ever, and the caller vouches that nobody else uses the heap now.
+    unsafe { (*HEAP.0.get()).init(memory.as_mut_ptr().cast(), BYTES) };
 }
 
 /// Bytes in use.

@@ -51,7 +51,7 @@ unsafe extern "C" {
     static __rodata_start: u8;
     static __rodata_end: u8;
     static __data_start: u8;
-    static __bss_end: u8;
+    static __data_end: u8;
     static __stacks_start: u8;
     static __stack_top: u8;
     static __image_end: u8;
@@ -84,7 +84,7 @@ impl Builder {
     fn map_image(&mut self) -> Result<(), MapError> {
         let text = (address(&raw const __text_start), address(&raw const __text_end));
         let constants = (address(&raw const __rodata_start), address(&raw const __rodata_end));
-        let data = (address(&raw const __data_start), address(&raw const __bss_end));
+        let data = (address(&raw const __data_start), address(&raw const __data_end));
         let stacks = (address(&raw const __stacks_start), address(&raw const __stack_top));
         // A linker constant: the symbol's address is the value.
         let stride = address(&raw const __stack_stride).max(2 * PAGE);

@@ -188,11 +188,28 @@ impl Soc {
     /// Writes the control page: instructions that core `core` has retired when it goes to sleep, for measurements.
     ///
     /// An out-of-range core changes nothing.
+    #[inline]
     pub fn note_instructions(&self, core: usize, retired: u64) {
         if core < coxswain_abi::soc::CORES {
-            let offset = bar0::CONTROL + coxswain_abi::soc::control::INSTRUCTIONS + 8 * core as u64;
-            // Inside BAR0 by the check.
-            let _ = self.bar0.write_bytes(offset, &retired.to_le_bytes());
+            self.store_control(coxswain_abi::soc::control::INSTRUCTIONS + 8 * core as u64, retired);
+        }
+    }
+
+    /// Writes the control page: instructions that stage `stage` (0 ROM, 1 boot-fit, 2 control image) needed until it was
+    /// ready, for measurements.
+    ///
+    /// An out-of-range stage changes nothing.
+    pub fn note_stage_instructions(&self, stage: usize, retired: u64) {
+        if stage < 3 {
+            self.store_control(coxswain_abi::soc::control::STAGE_INSTRUCTIONS + 8 * stage as u64, retired);
+        }
+    }
+
+    /// Stores a whole word of the control page at once: another process reads it.
+    #[inline]
+    fn store_control(&self, offset: u64, value: u64) {
+        if let Some(word) = self.bar0.double_word(bar0::CONTROL + offset) {
+            word.store(value, core::sync::atomic::Ordering::Relaxed);
         }
     }
 

@@ -12,6 +12,7 @@ use coxswain_core::ports::{Notifications, PostedWrites, Registers};
 use crate::board::Board;
 use crate::boot_info::{self, BootErrorRecord, BootInfo, Stage};
 use crate::memory_map::{BOOTFIT, BOOTFIT_SIZE, CONTROL, CONTROL_SIZE, RECEIVE, RECEIVE_SIZE};
+use crate::soc::Soc;
 use crate::{clock, pmu};
 
 /// Microseconds between two looks for room in the posted-write ring; only a card that has stopped makes firmware wait.
@@ -49,10 +50,11 @@ pub fn note_entered(info: &mut BootInfo, stage: Stage, ticks: u64, instructions:
 }
 
 /// Notes that `stage` is ready for its image, or for work.
-pub fn note_ready(info: &mut BootInfo, stage: Stage) {
+pub fn note_ready(info: &mut BootInfo, stage: Stage, soc: &Soc) {
     if let Some(record) = info.stages.get_mut(stage as usize) {
         record.ready = clock::ticks();
         record.instructions_to_ready = pmu::instructions().wrapping_sub(record.instructions);
+        soc.note_stage_instructions(stage as usize, record.instructions_to_ready.into());
         defmt::info!(
             "{}: ready after {=u64:us}, {=u32} instructions",
             stage,
@@ -85,7 +87,7 @@ pub fn note_left(info: &mut BootInfo, stage: Stage) {
 pub fn load_next(board: &mut Board, loader: &mut Loader, info: &mut BootInfo, stage: Stage) -> Next {
     wait_for_room(board);
     loader.start(&mut board.card, &mut board.posted);
-    note_ready(info, stage);
+    note_ready(info, stage, &board.soc);
     let early = board.registers.read(psoc::KMD_MSG_TO_CPU);
     if let Some(next) = command(board, loader, info, stage, early) {
         return next;

@@ -105,6 +105,8 @@ pub mod control {
     /// u64 x [`super::CORES`]: instructions a core had retired when it last went to sleep. For measurements; the card does not
     /// look at it.
     pub const INSTRUCTIONS: u64 = 0x40;
+    /// u64 x 3 (ROM, boot-fit, control image): instructions from a stage's entry until it is ready. For measurements.
+    pub const STAGE_INSTRUCTIONS: u64 = 0x80;
 }
 
 /// One core's block: offsets from its start. Cache-line separated by writer.

@@ -1,14 +1,18 @@
 //! The image proper, for the target only.
 
+extern crate alloc;
+
+use alloc::boxed::Box;
+use core::mem::MaybeUninit;
+
 use coxswain_abi::regs::psoc::{self, boot_status, sts0};
 use coxswain_abi::soc::info as card_info;
 use coxswain_core::control::{Control, Next};
 use coxswain_core::cpucp;
-use coxswain_core::cpucp::identity::Identity;
-use coxswain_core::cpucp::telemetry::{ConstantTelemetry, EMULATED_BOARD};
+use coxswain_core::cpucp::telemetry::ConstantTelemetry;
 use coxswain_core::ports::PostedWrites;
 use coxswain_core::queue::QueueEngine;
-use coxswain_gaudi::queues;
+use coxswain_gaudi::{identity, queues};
 use coxswain_qemu_virt::board::Board;
 use coxswain_qemu_virt::boot_info::{self, BootInfo, Stage};
 use coxswain_qemu_virt::clock::BoardClock;
@@ -17,17 +21,14 @@ use coxswain_qemu_virt::{clock, el, el1_entry, gic, heap, log, paging, pmu, smc,
 
 el1_entry!(control_main);
 
-/// Bytes of the start-up heap: page tables.
-const HEAP_BYTES: usize = 256 * 1024;
+/// Bytes of the start-up heap: page tables and the control loop's state.
+const HEAP_BYTES: usize = 192 * 1024;
 
 /// What the control image says about itself in CPU_BOOT_DEV_STS0 (`boot-protocol.md` 11).
 const STATUS: u32 = sts0::ENABLED | sts0::FW_LD_COM_EN | sts0::DRAM_INIT_EN | cpucp::CAPABILITIES;
 
 /// Who the card is, for INFO_GET.
-static IDENTITY: Identity = Identity::EMULATED_GAUDI;
-
-/// The control loop. Too large for a stack: the queue engine holds a fetched block for each of its 90 streams.
-static mut CONTROL: Option<Control<ConstantTelemetry>> = None;
+static IDENTITY: cpucp::identity::Identity = identity::IDENTITY;
 
 /// Runs on the first core, at Secure EL1.
 fn control_main(boot_info: u64) -> ! {
@@ -48,7 +49,7 @@ fn control_main(boot_info: u64) -> ! {
         board.posted.post_status(offset, value);
     }
     board.posted.flush();
-    stage::note_ready(&mut info, Stage::Control);
+    stage::note_ready(&mut info, Stage::Control, &board.soc);
     text!("control: ready");
     loop {
         match control.step(&mut board) {
@@ -69,20 +70,20 @@ fn control_main(boot_info: u64) -> ! {
     }
 }
 
-/// Builds the control loop in place.
+/// Builds the control loop on the start-up heap, for ever: the queue engine holds a fetched block for each of its 90 streams.
 fn control(board: &Board) -> &'static mut Control<ConstantTelemetry> {
     let depth = board.soc.info_u32(card_info::DMA_QUEUE_DEPTH).min(u32::from(u16::MAX) - 1) as u16 + 1;
-    let slot = &raw mut CONTROL;
-    // SAFETY: called once, on the boot core; nothing else names CONTROL.
-    let slot = unsafe { &mut *slot };
     let mut engine = QueueEngine::new();
     queues::add_all(&mut engine, depth);
-    slot.insert(Control::new(engine, cpucp::Server::new(&IDENTITY), ConstantTelemetry::new(EMULATED_BOARD)))
+    let server = cpucp::Server::new(&IDENTITY);
+    Box::leak(Box::new(Control::new(engine, server, ConstantTelemetry::new(identity::SENSORS))))
 }
 
 /// Attaches to the card, switches the MMU on and builds the board of the first core.
 fn start(boot_info: u64, clock: BoardClock) -> (BootInfo, Board) {
-    static mut HEAP: [u8; HEAP_BYTES] = [0; HEAP_BYTES];
+    // Not cleared at the start: an allocator does not care.
+    #[unsafe(link_section = ".uninitialised")]
+    static mut HEAP: MaybeUninit<[u8; HEAP_BYTES]> = MaybeUninit::uninit();
     let info = match boot_info::load(boot_info) {
         Ok(info) => info,
         Err(error) => stop(format_args!("boot information refused: {error:?}")),
@@ -94,7 +95,8 @@ fn start(boot_info: u64, clock: BoardClock) -> (BootInfo, Board) {
         Err(error) => stop(format_args!("{error}")),
     };
     let memory = &raw mut HEAP;
-    // SAFETY: called once, on the boot core, before anything allocates; HEAP is used for nothing else.
+    // SAFETY: called once, on the boot core, before anything allocates; HEAP is used for nothing else. The allocator takes
+    // plain memory and reads nothing that it has not written.
     unsafe { heap::init(&mut *memory) };
     // SAFETY: the BARs are those of `soc`, the heap is ready, no other core of this image runs.
     if let Err(error) = unsafe { paging::enable(&info.bars, &soc) } {

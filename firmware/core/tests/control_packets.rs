@@ -12,15 +12,16 @@ use coxswain_abi::event::{Event, interrupt};
 use coxswain_abi::regs::psoc::{CPU_BOOT_DEV_STS0, sts0};
 use coxswain_abi::regs::{cpu_if, sync_manager};
 use coxswain_core::cpucp::identity::Identity;
-use coxswain_core::cpucp::telemetry::{ConstantTelemetry, EMULATED_BOARD};
+use coxswain_core::cpucp::telemetry::ConstantTelemetry;
 use coxswain_core::cpucp::{CAPABILITIES, PACKETS_PER_CALL, Ports, Server, Signal};
 use coxswain_core::event::EventQueue;
 use coxswain_core::ports::Registers as _;
+use coxswain_gaudi::identity::SENSORS as EMULATED_BOARD;
 use proptest::prelude::*;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
-static IDENTITY: Identity = Identity::EMULATED_GAUDI;
+static IDENTITY: Identity = coxswain_gaudi::identity::IDENTITY;
 
 /// The shared area lies in the middle of the host's memory, so that a step outside it would find memory.
 const SHARED: usize = 0x10_0000;

@@ -53,43 +53,6 @@ pub struct Identity {
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 impl Identity {
-    /// The emulated Gaudi card. Its clocks and its EEPROM are constants of this table: no such part exists. A board with real
-    /// parts has an identity of its own.
-    pub const EMULATED_GAUDI: Self = Self {
-        card_name: "coxswain",
-        kernel_version: concat!(
-            "Coxswain hl-gaudi-",
-            env!("CARGO_PKG_VERSION"),
-            "-fw-",
-            env!("CARGO_PKG_VERSION"),
-            " \n"
-        ),
-        cpucp_version: concat!("hl-gaudi-", env!("CARGO_PKG_VERSION"), "-fw-", env!("CARGO_PKG_VERSION"), " "),
-        fw_os_version: "bare metal\n",
-        fuse_version: "none",
-        thermal_version: "none\n",
-        card_type: 1,
-        card_location: 0,
-        cpld: [0, 0],
-        regulator_version: 0,
-        eeprom: b"Coxswain emulated card\0\0",
-        default_power_mw: 350_000,
-        largest_power_mw: 500_000,
-        plls: &[
-            // Output 2 of the CPU PLL is the device time's frequency.
-            PllData { pll: Pll::Cpu, outputs_mhz: [1500, 750, 500, 250], limit_hz: 1_500_000_000 },
-            PllData { pll: Pll::Pci, outputs_mhz: [1000, 500, 250, 125], limit_hz: 1_000_000_000 },
-            PllData { pll: Pll::Sram, outputs_mhz: [1100, 550, 275, 137], limit_hz: 1_100_000_000 },
-            PllData { pll: Pll::Hbm, outputs_mhz: [1000, 500, 250, 125], limit_hz: 1_000_000_000 },
-            PllData { pll: Pll::Dma, outputs_mhz: [1100, 550, 275, 137], limit_hz: 1_100_000_000 },
-            PllData { pll: Pll::Mesh, outputs_mhz: [1100, 550, 275, 137], limit_hz: 1_100_000_000 },
-            PllData { pll: Pll::Mme, outputs_mhz: [2200, 1100, 550, 275], limit_hz: 2_200_000_000 },
-            PllData { pll: Pll::Tpc, outputs_mhz: [2200, 1100, 550, 275], limit_hz: 2_200_000_000 },
-            PllData { pll: Pll::If, outputs_mhz: [1000, 500, 250, 125], limit_hz: 1_000_000_000 },
-            PllData { pll: Pll::Nic, outputs_mhz: [0, 0, 0, 0], limit_hz: 0 },
-        ],
-    };
-
     /// The data of a PLL; `None` when the board has none.
     #[must_use]
     pub fn pll(&self, pll: Pll) -> Option<&PllData> {

@@ -171,17 +171,6 @@ impl ConstantSensor {
 /// Most sensors of a [`ConstantTelemetry`].
 pub const CONSTANT_SENSORS: usize = 16;
 
-/// The emulated board: readings of an idle card, constant because nothing is measured. The driver counts 60 W as idle, so the
-/// utilization that it derives is 0 %.
-pub const EMULATED_BOARD: &[ConstantSensor] = &[
-    ConstantSensor { kind: SensorKind::Temperature, value: 45_000, min: 0, max: 90_000, critical: 105_000 },
-    ConstantSensor { kind: SensorKind::Temperature, value: 47_000, min: 0, max: 95_000, critical: 110_000 },
-    ConstantSensor { kind: SensorKind::Voltage, value: 54_000, min: 44_000, max: 60_000, critical: 0 },
-    ConstantSensor { kind: SensorKind::Voltage, value: 800, min: 700, max: 950, critical: 0 },
-    ConstantSensor { kind: SensorKind::Current, value: 1_111, min: 0, max: 9_000, critical: 0 },
-    ConstantSensor { kind: SensorKind::Power, value: 60_000, min: 0, max: 350_000, critical: 0 },
-];
-
 /// Telemetry from a table of constants. Only what the host changes moves: the offset of a temperature, the LEDs, and the
 /// energy, which is the constant power times the time.
 #[derive(Debug, Clone)]

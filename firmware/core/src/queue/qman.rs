@@ -92,6 +92,8 @@ impl Qman {
         }
         let index = ports.read(self.description.base + regs::PQ_PI_0 + 4 * number as u32);
         match stream.queue.set_producer(index) {
+            // A stream with an empty queue stays idle: the driver looks at the idle bits right after it has enabled a queue.
+            Ok(()) if stream.queue.pending() == 0 => {}
             Ok(()) => self.wake_if(number, |activity| activity == Activity::Idle),
             Err(_) => self.fail(number, cause::PQF_RD, 0, ports),
         }

@@ -180,6 +180,20 @@ fn host(offset: u64) -> u64 {
 }
 
 #[test]
+fn a_queue_that_is_enabled_empty_never_looks_busy() {
+    let mut bench = Bench::new();
+    let mut is_quiet = |act: &dyn Fn(&mut QueueEngine, &mut Fake)| {
+        act(&mut bench.engine, &mut bench.fake);
+        let more = bench.engine.run(&mut bench.fake);
+        let busy = |write: &PostedWrite| write.address == CFG_BASE + u64::from(regs::base(0) + regs::GLBL_STS0);
+        !more && !bench.fake.posted.iter().any(busy)
+    };
+    assert!(is_quiet(&|_, _| {}), "after it was enabled");
+    assert!(is_quiet(&|engine, fake| engine.check_all_doorbells(fake)), "at the safety tick");
+    assert!(is_quiet(&|engine, fake| engine.on_doorbells([1, 0], fake)), "at a doorbell without work");
+}
+
+#[test]
 fn a_protected_message_leaves_with_the_secure_properties_of_its_stream() {
     let mut bench = Bench::new();
     bench.submit(0, 1, host(0), &packet::msg_prot(host(0x800), 0x72E9_1AB9, EB | MB));

@@ -68,6 +68,7 @@ pub(super) struct Chip {
     cpu_in_reset: AtomicBool,
     stopping: AtomicBool,
     bad_producer: AtomicU64,
+    kicks: AtomicU64,
 }
 
 impl Chip {
@@ -85,6 +86,7 @@ impl Chip {
             cpu_in_reset: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             bad_producer: AtomicU64::new(0),
+            kicks: AtomicU64::new(0),
         };
         chip.reset_state(ResetReason::PowerOn);
         chip.out_of_reset();
@@ -422,8 +424,14 @@ impl Chip {
         self.cpu_in_reset.load(Ordering::SeqCst)
     }
 
+    /// Counts a trapped access of the management CPU.
+    pub fn count_kick(&self) {
+        self.kicks.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub fn counters(&self) -> Counters {
         Counters {
+            kicks: self.kicks.load(Ordering::Relaxed),
             dropped_notifications: lock(&self.bus).notifier.dropped(),
             bad_producer_indices: self.bad_producer.load(Ordering::Relaxed),
         }

@@ -62,9 +62,11 @@ pub struct SocOptions {
     pub straps: u32,
 }
 
-/// What went wrong on the management CPU's side of the rings.
+/// What happened on the management CPU's side of the rings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counters {
+    /// Kicks: trapped accesses of the management CPU on the way of its writes.
+    pub kicks: u64,
     /// Notifications dropped because firmware consumed none for a long time.
     pub dropped_notifications: u64,
     /// Posted-write producer indices that cannot be.
@@ -133,6 +135,7 @@ impl Soc {
     /// is being reset, and for a number that is no core.
     pub fn kick(&self, core: usize) {
         if core < CORES {
+            self.chip.count_kick();
             self.chip.serve_ring(core);
         }
     }
@@ -156,7 +159,7 @@ impl Soc {
         self.chip.out_of_reset();
     }
 
-    /// What went wrong on the management CPU's side of the rings so far.
+    /// What happened on the management CPU's side of the rings so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.chip.counters()
