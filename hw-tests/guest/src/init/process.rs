@@ -103,7 +103,7 @@ pub fn shell() -> Result<Ended, String> {
 fn environment(command: &mut Command, extra: &[(String, String)]) {
     command
         .env_clear()
-        .env("PATH", "/bin:/sbin:/usr/bin:/usr/sbin")
+        .env("PATH", "/usr/local/bin:/bin:/sbin:/usr/bin:/usr/sbin")
         .env("HOME", "/")
         .env("TERM", "vt100")
         .envs(extra.iter().map(|(name, value)| (name, value)));

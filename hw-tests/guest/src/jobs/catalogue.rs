@@ -93,7 +93,7 @@ pub const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "fault-message",
-        about: "fault: a message to an address where nothing is",
+        about: "fault: a message to an address where nothing is, then a wait for what nobody signals",
         amounts: FULL,
         kind: Kind::Fault(Fault::Message),
     },

@@ -67,7 +67,7 @@ pub fn copy(
 
     bench.prefill(pattern, &mut source, host, window, case.bytes)?;
     pattern.fill(&mut source, host, 0, case.window())?;
-    pattern.complement().fill(&mut back, host, 0, case.window())?;
+    before(direction, pattern).fill(&mut back, host, 0, case.window())?;
     let in_source = source.address(host + MARGIN);
     let in_back = back.address(host + MARGIN);
 
@@ -89,6 +89,15 @@ pub fn copy(
     };
     check_window(&back, host, pattern, case.bytes, place)?;
     Ok(measured)
+}
+
+/// What lies in the host buffer before data comes back. A copy to the host must leave the margins there alone; a window
+/// of device memory brings its own, so what lies there before must differ.
+fn before(direction: Direction, pattern: Pattern) -> Pattern {
+    match direction {
+        Direction::ToHost => pattern.complement(),
+        Direction::ToDevice => pattern.unrelated(),
+    }
 }
 
 /// Checks data and both margins of a window in a host buffer.
@@ -130,6 +139,7 @@ pub fn fill(bench: &Bench<'_>, base: u64, case: Case, seed: u64) -> Result<Vec<D
     let packets = Packets::new().fill(u64::from_le_bytes(word), window + MARGIN as u64, size);
     let measured = repeat(bench, QUEUE_TO_DEVICE, &packets, case.repeat)?;
 
+    pattern.unrelated().fill(&mut staging, case.host_offset, 0, case.window())?;
     bench.download(window, staging.address(case.host_offset), size + 2 * MARGIN as u32)?;
     let mut found = vec![0; case.bytes];
     staging.read(case.host_offset + MARGIN, &mut found)?;

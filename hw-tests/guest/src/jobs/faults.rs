@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// An address of the user's range far behind anything that the driver gives out.
 const UNMAPPED: u64 = HOST_VA_BASE + (1 << 40);
-/// A device address between the register space and the host window: nothing is there.
+/// A device address between HBM and SRAM: nothing is there.
 const NOWHERE: u64 = 0x7F_E000_0000;
 /// A packet number that is not defined (`qman.md` 5.0).
 const UNDEFINED_OPCODE: u32 = 0x1F;
@@ -28,7 +28,7 @@ pub enum Fault {
     Page,
     /// An internal queue meets an undefined packet; an external job waits for what it should have signalled.
     Opcode,
-    /// An external queue sends a message to nowhere.
+    /// An external queue sends a message to nowhere, and waits for what nobody signals.
     Message,
 }
 
@@ -40,7 +40,11 @@ pub fn provoke(bench: &Bench<'_>, fault: Fault) -> Result<Duration, JobError> {
     let mut staging = HostBuffer::new(bench.device, 4096)?;
     let (queue, packets) = match fault {
         Fault::Page => (QUEUE_TO_DEVICE, Packets::new().copy(UNMAPPED, bench.layout.hbm, 4096)),
-        Fault::Message => (QUEUE_TO_DEVICE, Packets::new().message(NOWHERE, 1)),
+        Fault::Message => {
+            let (qman, stream) = external(QUEUE_TO_DEVICE);
+            let message = Packets::new().message(NOWHERE, 1);
+            (QUEUE_TO_DEVICE, message.wait_for(NEVER, NEVER_MONITOR, qman, stream))
+        }
         Fault::Opcode => {
             let (qman, stream) = external(QUEUE_TO_HOST);
             (QUEUE_TO_HOST, Packets::new().wait_for(NEVER, NEVER_MONITOR, qman, stream))

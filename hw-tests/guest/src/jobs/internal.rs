@@ -54,7 +54,7 @@ pub fn copy(bench: &Bench<'_>, from: u64, to: u64, case: Case, seed: u64) -> Res
 
     bench.prefill(pattern, &mut staging, host, window, case.bytes)?;
     pattern.fill(&mut staging, host, 0, case.window())?;
-    pattern.complement().fill(&mut back, host, 0, case.window())?;
+    pattern.unrelated().fill(&mut back, host, 0, case.window())?;
 
     let (qman, stream) = external(QUEUE_TO_HOST);
     let start = bench.commands(&Packets::new().copy(staging.address(host + MARGIN), source, size).signal(START))?;

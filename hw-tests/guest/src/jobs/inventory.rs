@@ -5,6 +5,7 @@
 use crate::device::{Device, DeviceError, Information, text, uapi};
 use serde_json::{Map, Value, json};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use uapi::info_op;
 
@@ -160,7 +161,9 @@ fn monitors(path: &Path) -> Value {
         for entry in fs::read_dir(&monitor).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let kinds = ["temp", "in", "curr", "fan", "pwm", "power", "energy"];
-            if !kinds.iter().any(|kind| name.strip_prefix(kind).is_some_and(starts_with_digit)) {
+            // Some values can only be written: resets of a history.
+            let readable = entry.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o444 != 0);
+            if !readable || !kinds.iter().any(|kind| name.strip_prefix(kind).is_some_and(starts_with_digit)) {
                 continue;
             }
             let value = match fs::read_to_string(entry.path()) {
@@ -211,6 +214,9 @@ mod tests {
             fs::write(monitor.join(name), value).unwrap();
         }
         fs::create_dir(monitor.join("power1_input")).unwrap();
+        let history = monitor.join("temp1_reset_history");
+        fs::write(&history, "").unwrap();
+        fs::set_permissions(&history, fs::Permissions::from_mode(0o200)).unwrap();
         let value = monitors(root.path());
         assert_eq!(value[0]["name"], "habanalabs");
         assert_eq!(value[0]["values"]["temp1_input"], "42000");

@@ -39,6 +39,12 @@ impl Pattern {
         Self { seed: self.seed, flip: !self.flip }
     }
 
+    /// Another pattern, as good as random to this one and to its complement.
+    #[must_use]
+    pub const fn unrelated(self) -> Self {
+        Self { seed: self.seed.rotate_left(32) ^ 0x5851_F42D_4C95_7F2D, flip: 0 }
+    }
+
     /// Eight bytes, from index `8 * word`: the SplitMix64 generator with its state computed directly.
     const fn word(self, word: u64) -> u64 {
         let mut z = self.seed.wrapping_add(word.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));

@@ -78,7 +78,7 @@ impl Record {
             error: None,
             seed,
             latency_us,
-            gb_per_s: latency_us.and_then(|latency| rate(bytes as f64 / 1e9, latency.p50 / 1e6)),
+            gb_per_s: latency_us.filter(|_| bytes > 0).and_then(|latency| rate(bytes as f64 / 1e9, latency.p50 / 1e6)),
             per_s: total.and_then(|total| rate(samples.len() as f64, total.as_secs_f64())),
         }
     }
