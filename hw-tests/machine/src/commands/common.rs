@@ -13,10 +13,12 @@ use crate::provision::Options;
 use crate::scenario::Scenario;
 use crate::session::{Config, GuestOutcome, Session};
 
-/// Seconds that the driver gets for that; its own limits for a failing card are 4 s to 90 s.
-pub const PROBE_LIMIT: u64 = 150;
+/// Seconds that the driver's module may take to load; its own limits for a failing card add up to 90 s.
+const PROBE_LIMIT: u64 = 150;
+/// Seconds after that in which its verdict must be there: it is logged before the module's initialisation returns.
+const VERDICT_LIMIT: u64 = 10;
 /// Seconds that boot and shutdown of the guest get beyond the steps' own limits.
-pub const BOOT_LIMIT: u64 = 120;
+const BOOT_LIMIT: u64 = 120;
 /// Lines of each log that are shown when something failed.
 const LAST_LINES: usize = 15;
 
@@ -45,7 +47,7 @@ impl Prepared {
         if load {
             scenario.load_driver(&options.driver_options.join(" "))?;
             if self.firmware.is_some() {
-                scenario.wait_until_added(PROBE_LIMIT);
+                scenario.wait_until_added(VERDICT_LIMIT);
             }
         }
         Ok(scenario)

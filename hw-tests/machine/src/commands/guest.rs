@@ -57,7 +57,10 @@ pub fn run(options: &GuestOptions, progress: &Progress) -> anyhow::Result<u8> {
         }
         _ => FAILURE,
     };
-    let bad = exit.is_none() || outcome.broken.is_some() || !outcome.kernel_faults.is_empty();
+    let bad = exit.is_none()
+        || outcome.broken.is_some()
+        || !outcome.kernel_faults.is_empty()
+        || !session.firmware_log().fatal().is_empty();
     if bad {
         common::show_failure(&session, &outcome);
     }

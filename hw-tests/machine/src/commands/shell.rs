@@ -46,7 +46,8 @@ pub fn run(options: &ShellOptions, progress: &Progress) -> anyhow::Result<u8> {
         Ok(())
     })?;
     drop(task);
-    let bad = outcome.broken.is_some() || !outcome.kernel_faults.is_empty();
+    let bad =
+        outcome.broken.is_some() || !outcome.kernel_faults.is_empty() || !session.firmware_log().fatal().is_empty();
     if bad {
         common::show_failure(&session, &outcome);
     } else {

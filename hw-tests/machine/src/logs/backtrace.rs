@@ -1,7 +1,7 @@
 //! Where in the source a firmware fault happened.
 //!
-//! A fault report of the port layer is one line of text: `FATAL exception: image I core C EL.. .. ELR A .. SP S`, then
-//! registers. From its addresses and the images' debug information this module makes lines with functions, files and
+//! A fault report of the port layer is one line of text, `FATAL exception: image I core C EL.. .. ELR A .. SP S`, and lines
+//! with the registers. From its addresses and the images' debug information this module makes lines with functions, files and
 //! line numbers. The images carry neither frame pointers nor unwind tables, so callers are found by looking through the
 //! stack of the stopped core for return addresses: every caller is found, an entry that an earlier call has left may be
 //! among them. Memory is read through QEMU's monitor; nothing is changed.
@@ -42,7 +42,8 @@ impl Symbols {
         Self { stages: stages.iter().map(|stage| (stage.log_id, stage.name, stage.elf.clone())).collect() }
     }
 
-    /// Lines that explain a line with `FATAL` in it: the backtrace, innermost first. Empty when nothing is known.
+    /// Lines that explain a fault report (all its lines in one text): the backtrace, innermost first. Empty when nothing is
+    /// known.
     #[must_use]
     pub fn explain(&self, line: &str, qmp: &Arc<Qmp>) -> Vec<String> {
         let core = number_after(line, "core ").unwrap_or(0);
@@ -61,7 +62,10 @@ impl Symbols {
         let mut lines =
             vec![format!("backtrace ({name} image, core {core}; entries of earlier calls may be among the callers):")];
         lines.extend(code.describe(0, start.counter));
-        let callers = code.callers(&read_words(qmp, core, start.stack));
+        // The latest return address may still be in the link register.
+        let mut words: Vec<u64> = number_after(line, "x30=").into_iter().collect();
+        words.extend(read_words(qmp, core, start.stack));
+        let callers = code.callers(&words);
         lines.extend(
             callers.into_iter().take(DEPTH).enumerate().flat_map(|(index, call)| code.describe(index + 1, call)),
         );
@@ -128,7 +132,10 @@ impl<'a> Code<'a> {
     /// One line per function at `address`, inlined ones first.
     fn describe(&self, depth: usize, address: u64) -> Vec<String> {
         let mut lines = Vec::new();
-        if let Ok(mut found) = self.places.find_frames(address).skip_all_loads() {
+        // Functions that the linker has dropped are described at addresses near 0.
+        if self.instruction(address).is_some()
+            && let Ok(mut found) = self.places.find_frames(address).skip_all_loads()
+        {
             while let Ok(Some(frame)) = found.next() {
                 let function = frame.function.and_then(|name| name.demangle().ok().map(Cow::into_owned));
                 let place = frame.location.and_then(|place| Some(format!("{}:{}", place.file?, place.line?)));

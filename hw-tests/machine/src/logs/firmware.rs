@@ -136,6 +136,29 @@ pub struct Banner {
     pub text: String,
 }
 
+/// Begins a fault report of the port layer.
+const FATAL: &str = "FATAL";
+
+/// Puts the lines of a fault report together: `FATAL panic` is one line, `FATAL exception` ends with register x30.
+#[derive(Default)]
+struct FaultReport {
+    open: Option<String>,
+}
+
+impl FaultReport {
+    /// Takes the next line and returns a report that it completes.
+    fn feed(&mut self, line: &str) -> Option<String> {
+        if line.contains(FATAL) {
+            self.open = Some(line.to_owned());
+        } else if let Some(report) = &mut self.open {
+            report.push(' ');
+            report.push_str(line);
+        }
+        let report = self.open.as_ref()?;
+        (report.contains("FATAL panic") || report.contains(" x30=")).then(|| self.open.take()).flatten()
+    }
+}
+
 /// What the readers have learnt so far.
 #[derive(Default)]
 struct Seen {
@@ -170,23 +193,27 @@ impl FirmwareLog {
         let log_handle = self.clone();
         let read = move || {
             let mut watch = super::console::ConsoleWatch::default();
+            let mut report = FaultReport::default();
             let mut block = [0; 4096];
             while let Ok(count) = port.read(&mut block) {
                 let Some(bytes) = block.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
                 for line in watch.feed(bytes) {
-                    log_handle.lock().banners.push(Banner { at: epoch.elapsed(), text: line.clone() });
-                    let mut lines = vec![line];
-                    if let Some(fatal) = lines.first().filter(|line| line.contains("FATAL")).cloned() {
-                        let more = on_fatal(&fatal);
-                        let mut seen = log_handle.lock();
-                        seen.fatal.push(fatal);
-                        seen.fatal.extend(more.iter().cloned());
-                        lines.extend(more);
+                    let at = epoch.elapsed();
+                    // A full disk must not stop the run.
+                    let _ = writeln!(log, "{:10.6} {line}", at.as_secs_f64());
+                    let explanation = match report.feed(&line) {
+                        Some(text) => on_fatal(&text),
+                        None => Vec::new(),
+                    };
+                    for line in &explanation {
+                        let _ = writeln!(log, "{:10} {line}", "");
                     }
-                    for line in lines {
-                        // A full disk must not stop the run.
-                        let _ = writeln!(log, "{:10.6} {line}", epoch.elapsed().as_secs_f64());
+                    let mut seen = log_handle.lock();
+                    if line.contains(FATAL) {
+                        seen.fatal.push(line.clone());
                     }
+                    seen.fatal.extend(explanation);
+                    seen.banners.push(Banner { at, text: line });
                 }
             }
         };
@@ -260,6 +287,19 @@ mod tests {
         assert_eq!(messages.len(), 1);
         assert_eq!(messages[0].text, "damaged frame of 3 bytes: no image has id 7");
         assert!(decoder.feed(&[0])[0].text.contains("no image has id 9"));
+    }
+
+    #[test]
+    fn a_fault_report_is_complete_with_its_last_register() {
+        let mut report = FaultReport::default();
+        assert_eq!(report.feed("control: ready"), None);
+        assert_eq!(report.feed("FATAL exception: image 3 core 0"), None);
+        assert_eq!(
+            report.feed("x28=0x0 x29=0x1 x30=0x2").unwrap(),
+            "FATAL exception: image 3 core 0 x28=0x0 x29=0x1 x30=0x2"
+        );
+        assert_eq!(report.feed("x30=0x3"), None);
+        assert_eq!(report.feed("FATAL panic: image 1 core 0: x").unwrap(), "FATAL panic: image 1 core 0: x");
     }
 
     #[test]
