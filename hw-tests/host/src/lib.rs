@@ -24,10 +24,12 @@
 //! * [`control`]: control queue and events;
 //! * [`queues`]: engine queues;
 //! * [`paging`]: page tables;
-//! * [`memory`]: host memory.
+//! * [`memory`]: host memory;
+//! * [`exercise`](exercise::exercise): a tour of all that.
 
 pub mod control;
 mod error;
+pub mod exercise;
 pub mod hardware;
 pub mod link;
 pub mod loader;
@@ -197,6 +199,12 @@ impl Host {
     #[must_use]
     pub fn link(&self) -> &Link {
         &self.link
+    }
+
+    /// How long it waits.
+    #[must_use]
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     /// Loads both images and waits until the control image runs.
