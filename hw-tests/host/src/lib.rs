@@ -27,6 +27,7 @@
 //! * [`memory`]: host memory;
 //! * [`exercise`](exercise::exercise): a tour of all that.
 
+mod bounds;
 pub mod control;
 mod error;
 pub mod exercise;
@@ -36,7 +37,9 @@ pub mod loader;
 pub mod memory;
 pub mod paging;
 pub mod queues;
+mod reset;
 
+pub use bounds::Bounds;
 pub use control::Event;
 pub use error::HostError;
 pub use link::Link;
@@ -48,7 +51,7 @@ use coxswain_abi::comms::ResetCause;
 use coxswain_abi::cpucp::{CpucpInfo, Packet, opcode};
 use coxswain_abi::packet::{self, EB, MB, RB};
 use coxswain_abi::regs::psoc::{self, sts0};
-use coxswain_abi::regs::{CFG_BASE, GICD_SETSPI_NSR, dma_core, pcie, sync_manager};
+use coxswain_abi::regs::{CFG_BASE, GICD_SETSPI_NSR, dma_core, sync_manager};
 use coxswain_card::Card;
 use memory::{Allocator, PAGE, Pages};
 use paging::PageTables;
@@ -61,73 +64,6 @@ const FENCE_WORD: u32 = 0x72E9_1AB9;
 const TABLES: u64 = 0x1000_0000;
 /// Bytes of it.
 const TABLES_BYTES: u32 = 0x0C00_0000;
-
-/// How long the host waits. The default is the driver's (`boot-protocol.md` 16, `submission-path.md` 8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// ROM ready.
-    pub preboot: Duration,
-    /// Every COMMS status.
-    pub comms: Duration,
-    /// Boot-fit ready.
-    pub boot_fit: Duration,
-    /// Control image running; queue handshake.
-    pub control: Duration,
-    /// Most control packets.
-    pub packet: Duration,
-    /// Control packets that fetch data.
-    pub slow_packet: Duration,
-    /// Each queue test.
-    pub queue_test: Duration,
-    /// Each job of the host itself.
-    pub own_job: Duration,
-    /// A job of [`Host::run`].
-    pub job: Duration,
-    /// From HALT_MACHINE to the reset.
-    pub halt: Duration,
-    /// Boot manager idle after a reset.
-    pub reset: Duration,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            preboot: Duration::from_millis(4000),
-            comms: Duration::from_millis(30_000),
-            boot_fit: Duration::from_millis(15_000),
-            control: Duration::from_millis(30_000),
-            packet: control::PACKET_BOUND,
-            slow_packet: control::SLOW_PACKET_BOUND,
-            queue_test: Duration::from_millis(100),
-            own_job: Duration::from_millis(1000),
-            job: Duration::from_millis(10_000),
-            halt: Duration::from_millis(200),
-            reset: Duration::from_millis(2000),
-        }
-    }
-}
-
-impl Bounds {
-    /// The driver's bounds times `factor`, for machines that are slower than a card. The time that firmware has to halt is
-    /// not stretched.
-    #[must_use]
-    pub fn scaled(factor: u32) -> Self {
-        let own = Self::default();
-        Self {
-            preboot: own.preboot * factor,
-            comms: own.comms * factor,
-            boot_fit: own.boot_fit * factor,
-            control: own.control * factor,
-            packet: own.packet * factor,
-            slow_packet: own.slow_packet * factor,
-            queue_test: own.queue_test * factor,
-            own_job: own.own_job * factor,
-            job: own.job * factor,
-            halt: own.halt,
-            reset: own.reset * factor,
-        }
-    }
-}
 
 /// Host memory mapped for the user's address space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -463,58 +399,6 @@ impl Host {
     /// The range is outside the buffer.
     pub fn read(&self, buffer: &Buffer, offset: u64, bytes: &mut [u8]) -> Result<(), HostError> {
         control::read(&self.link, place_in(buffer, offset, bytes.len())?, bytes)
-    }
-
-    /// Resets the card as the driver does (`gaudi-soc.md` 11 and 12) and waits for the ROM; [`Self::bring_up`] makes it
-    /// useful again. Everything that was mapped or pending is gone. `cause` is told to the ROM at the next load.
-    ///
-    /// # Errors
-    /// Firmware does not take its leave, or the ROM does not come back.
-    pub fn reset(&mut self, cause: Option<ResetCause>) -> Result<(), HostError> {
-        if self.control.is_some() && cause != Some(ResetCause::Heartbeat) {
-            self.packet(opcode::DISABLE_PCI_ACCESS, 0, 0, 0)?;
-        }
-        if self.queues.is_some() {
-            for step in ["halt.1", "halt.2", "halt.3", "halt.4"] {
-                hardware::replay(&self.link, step, |_, _| None)?;
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        self.link.enable_msi(false)?;
-        self.cause = cause;
-        self.hard_reset()
-    }
-
-    fn hard_reset(&mut self) -> Result<(), HostError> {
-        let link = &self.link;
-        link.write(pcie::AUX_FLR_CTRL, 3);
-        if self.loaded {
-            link.write(GICD_SETSPI_NSR, control::HALT_MACHINE);
-        } else {
-            loader::go_to_wait(link, &self.bounds)?;
-        }
-        // SOFT_RST_CFG_H and _L, then the units of the reset (`boot-protocol.md` 2.4).
-        link.write(0xC4_B4A8, 0x000F_C01F);
-        link.write(0xC4_B4A4, 0xFE00_0000);
-        link.write(psoc::SW_ALL_RST_CFG_H, 0x003F_FFFF);
-        link.write(psoc::SW_ALL_RST_CFG_L, 0xFFE0_0001);
-        std::thread::sleep(self.bounds.halt);
-        link.write(psoc::COLD_RST_FLOPS_1, 0xED7B_D694);
-        link.write(psoc::BOOT_SEQ_RE_START, 1);
-        link.write(psoc::SW_ALL_RST, 1);
-        link.wait_register(psoc::BTM_FSM, "BTM_FSM after the reset", self.bounds.reset, |value| value & 0xF == 0)?;
-
-        self.loaded = false;
-        self.control = None;
-        self.queues = None;
-        self.events.clear();
-        self.tables = PageTables::default();
-        self.allocator = Allocator::new(self.link.memory().len());
-        loader::wait_preboot(&self.link, &self.bounds)?;
-        if self.link.read(psoc::HW_STATE) != 0 {
-            return Err(HostError::protocol("HW_STATE is still dirty after a reset"));
-        }
-        Ok(())
     }
 
     /// Runs packets on DMA0 stream 0 untranslated, as the driver does with its own jobs.
