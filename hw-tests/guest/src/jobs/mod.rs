@@ -1,7 +1,7 @@
 //! Work for the card, with every byte of the result checked.
 //!
 //! * [`catalogue`]: which jobs there are and at which sizes;
-//! * [`bench`]: the card, opened, with what all jobs share;
+//! * [`mod@bench`]: the card, opened, with what all jobs share;
 //! * [`copy`], [`internal`], [`many`]: the jobs;
 //! * [`faults`]: jobs that must end with an error;
 //! * [`packets`]: the command buffers, built without a card;
