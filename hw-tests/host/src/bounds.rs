@@ -22,7 +22,7 @@ pub struct Bounds {
     pub queue_test: Duration,
     /// Each job of the host itself.
     pub own_job: Duration,
-    /// A job of [`Host::run`].
+    /// A job of [`crate::Host::run`].
     pub job: Duration,
     /// From HALT_MACHINE to the reset.
     pub halt: Duration,
