@@ -28,6 +28,8 @@ pub enum Command {
     Shell(ShellOptions),
     /// Only the firmware on the card, driven by the scripted host (hw-tests/host); no Linux, takes seconds
     Boot(BootOptions),
+    /// Count what the firmware costs, in instructions, and compare with the golden file
+    Bench(BenchOptions),
     /// Fetch and build everything that runs need, and run nothing
     Setup(SetupOptions),
     /// Look at image files
@@ -155,6 +157,20 @@ pub struct BootOptions {
     /// Write every register access by name into the run folder; slow
     #[arg(long)]
     pub trace: bool,
+}
+
+/// Options of `bench`.
+#[derive(Debug, Clone, Args)]
+pub struct BenchOptions {
+    /// Where to fetch from.
+    #[command(flatten)]
+    pub fetch: FetchOptions,
+    /// Write the figures as JSON too
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Make the measured figures the golden ones
+    #[arg(long)]
+    pub update: bool,
 }
 
 /// Options of `setup`.

@@ -159,6 +159,11 @@ pub fn show_failure(session: &Session, outcome: &GuestOutcome) {
             eprintln!("{line}");
         }
     }
+    show_logs(session);
+}
+
+/// Shows the firmware's fault reports and the last lines of every log.
+pub fn show_logs(session: &Session) {
     for line in session.firmware_log().fatal() {
         eprintln!("firmware: {line}");
     }

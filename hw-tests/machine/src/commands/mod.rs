@@ -1,5 +1,6 @@
 //! What the program's commands do. Each returns the exit code; an error is one line for the person and exit code 1.
 
+mod bench;
 mod boot;
 mod common;
 mod guest;
@@ -47,6 +48,7 @@ pub fn run(cli: &Cli, progress: &Progress) -> anyhow::Result<u8> {
         Some(Command::Guest(options)) => guest::run(options, progress),
         Some(Command::Shell(options)) => shell::run(options, progress),
         Some(Command::Boot(options)) => boot::run(options, progress),
+        Some(Command::Bench(options)) => bench::run(options, progress),
         Some(Command::Setup(options)) => setup(options, progress),
         Some(Command::Image { command: ImageCommand::List { file } }) => list_image(file),
     }

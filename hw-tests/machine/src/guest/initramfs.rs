@@ -101,6 +101,10 @@ impl Contents {
         for module in &self.modules {
             archive.file(&module_path(&module.name), 0o644, &module.object);
         }
+        // modprobe looks in a folder called like the running kernel.
+        if let Some(module) = self.modules.first().filter(|module| !module.release.is_empty()) {
+            archive.link(&format!("{MODULES}/{}", module.release), ".");
+        }
         archive.file(&format!("{MODULES}/modules.dep"), 0o644, self.dependencies().as_bytes());
         for (path, mode, data) in &self.files {
             archive.file(path, *mode, data);
@@ -143,6 +147,7 @@ mod tests {
             name: name.into(),
             source: PathBuf::new(),
             object: Vec::new(),
+            release: String::new(),
             depends: depends.iter().map(|name| (*name).to_owned()).collect(),
         }
     }

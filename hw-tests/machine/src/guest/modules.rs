@@ -22,6 +22,8 @@ pub struct Module {
     pub object: Vec<u8>,
     /// Names of the modules it depends on directly.
     pub depends: Vec<String>,
+    /// Release of the kernel it was built for (`uname -r`).
+    pub release: String,
 }
 
 /// The modules in one or more folders, by name.
@@ -112,8 +114,9 @@ pub fn name_of(path: &Path) -> Option<String> {
 pub fn read(name: &str, source: &Path) -> anyhow::Result<Module> {
     let bytes = fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
     let object = uncompress(source, bytes).with_context(|| format!("cannot uncompress {}", source.display()))?;
-    let depends = depends_of(&object).with_context(|| format!("{} is not a kernel module", source.display()))?;
-    Ok(Module { name: name.to_owned(), source: source.to_path_buf(), object, depends })
+    let (depends, release) =
+        information(&object).with_context(|| format!("{} is not a kernel module", source.display()))?;
+    Ok(Module { name: name.to_owned(), source: source.to_path_buf(), object, depends, release })
 }
 
 fn uncompress(path: &Path, bytes: Vec<u8>) -> anyhow::Result<Vec<u8>> {
@@ -135,21 +138,26 @@ fn uncompress(path: &Path, bytes: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     Ok(out)
 }
 
-fn depends_of(object: &[u8]) -> anyhow::Result<Vec<String>> {
+/// Direct dependencies and kernel release of a module.
+fn information(object: &[u8]) -> anyhow::Result<(Vec<String>, String)> {
     let file = object::File::parse(object)?;
     let section = file.section_by_name(".modinfo").context("it has no .modinfo section")?;
-    Ok(depends_in(section.data()?))
+    let modinfo = section.data()?;
+    let release = values(modinfo, "vermagic=").next().and_then(|magic| magic.split(' ').next()).unwrap_or_default();
+    Ok((depends_in(modinfo), release.to_owned()))
 }
 
-/// `.modinfo` is a sequence of `key=value` strings, each ended by a zero byte.
 fn depends_in(modinfo: &[u8]) -> Vec<String> {
-    modinfo
-        .split(|byte| *byte == 0)
-        .filter_map(|entry| std::str::from_utf8(entry).ok()?.strip_prefix("depends="))
+    values(modinfo, "depends=")
         .flat_map(|names| names.split(','))
         .filter(|name| !name.is_empty())
         .map(|name| name.replace('-', "_"))
         .collect()
+}
+
+/// `.modinfo` is a sequence of `key=value` strings, each ended by a zero byte.
+fn values<'a>(modinfo: &'a [u8], key: &'a str) -> impl Iterator<Item = &'a str> {
+    modinfo.split(|byte| *byte == 0).filter_map(move |entry| std::str::from_utf8(entry).ok()?.strip_prefix(key))
 }
 
 #[cfg(test)]
@@ -170,6 +178,13 @@ mod tests {
     fn dependencies_are_read_from_the_module() {
         assert_eq!(depends_in(b"license=GPL\0depends=drm,snd-pcm\0name=x\0"), ["drm", "snd_pcm"]);
         assert!(depends_in(b"license=GPL\0depends=\0").is_empty());
+    }
+
+    #[test]
+    fn values_are_found_by_their_key() {
+        let modinfo = b"license=GPL\0vermagic=6.12.1-x SMP mod_unload\0";
+        assert_eq!(values(modinfo, "vermagic=").next(), Some("6.12.1-x SMP mod_unload"));
+        assert_eq!(values(modinfo, "depends=").next(), None);
     }
 
     #[test]

@@ -177,6 +177,12 @@ impl Session {
         &self.folder
     }
 
+    /// The temporary folder with the card's sockets; removed with the session.
+    #[must_use]
+    pub fn scratch_folder(&self) -> &std::path::Path {
+        self.scratch.path()
+    }
+
     /// Time since the session was started; the clock of the firmware's log.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
