@@ -3,6 +3,7 @@
 //! The program behind `cargo run` is a thin shell around this library, so that integration tests run the same scenarios.
 //! The harness starts and watches; it never takes part in what card, firmware and driver say to each other.
 
+pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod environment;
@@ -17,4 +18,5 @@ pub mod provision;
 pub mod qemu;
 pub mod report;
 pub mod scenario;
+pub mod scripted;
 pub mod session;

@@ -37,7 +37,7 @@ pub fn measure(tools: Arc<Tools>, firmware: &Arc<Firmware>) -> anyhow::Result<Fi
         ..Config::default()
     };
     let session = Session::start(tools, config)?;
-    let (mut host, ..) = scripted::bring_up(&session, firmware)?;
+    let mut host = scripted::bring_up(&session, firmware)?;
     let card = session.card().context("the session has no card")?;
     let mut figures = Figures::new();
     for stage in &firmware.stages {

@@ -1,7 +1,10 @@
 //! `boot`: only the firmware on the card, no Linux. What the host does comes from the scripted host, `hw-tests/host`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use coxswain_host::exercise::exercise;
 
 use super::common;
 use crate::cli::BootOptions;
@@ -35,33 +38,20 @@ pub fn run(options: &BootOptions, progress: &Progress) -> anyhow::Result<u8> {
     result.map(|()| 0)
 }
 
-/// Brings the card up, runs jobs, resets it, and does it again.
+/// Takes the scripted host's tour of the card, then measures bursts of small jobs.
 fn drive(session: &Session, firmware: &images::Firmware) -> anyhow::Result<()> {
-    let begun = Instant::now();
-    let (mut host, loaded, info) = scripted::bring_up(session, firmware)?;
-    let name = String::from_utf8_lossy(&info.card_name);
-    println!("{:8.1?}  card up: {}, STS0 {:#010x}", begun.elapsed(), name.trim_end_matches('\0'), loaded.capabilities);
-    println!("          ROM      {}", loaded.preboot_version);
-    println!("          boot-fit {}", loaded.boot_fit_version);
-    for bytes in [1, 4096, 1 << 20, 64 << 20] {
-        let took = scripted::round_trip(&mut host, bytes)?;
-        println!("{:8.1?}  {bytes} bytes host -> HBM -> host in {took:.1?}, every byte right", begun.elapsed());
-    }
-    scripted::internal_copy(&mut host, 1 << 20)?;
-    println!("{:8.1?}  1 MiB within HBM on DMA2, by CP_DMA, sync object, monitor and fence", begun.elapsed());
+    let card = session.card().context("the session has no card")?;
+    let [_, boot_fit, control] = &firmware.stages;
+    let tell = |step: &'static str, took: Duration, words: String| println!("{took:>10.1?}  {step:32} {words}");
+    let mut host = exercise(card, scripted::bounds(), &boot_fit.image, &control.image, tell)?;
     for depth in [1, 64] {
         let burst = scripted::burst(session, &mut host, JOBS, depth)?;
         println!(
-            "{:8.1?}  {} jobs of 64 bytes at depth {depth}: {:.0?} each, {:.2} trapped accesses each",
-            begun.elapsed(),
-            burst.jobs,
+            "{:>10.1?}  {JOBS} jobs of 64 bytes, depth {depth:2}      {:.1?} each, {:.2} trapped accesses each",
+            burst.took,
             burst.took / burst.jobs,
-            burst.kicks as f64 / f64::from(burst.jobs)
+            burst.kicks_per_job()
         );
     }
-    host.reset(None)?;
-    scripted::load(&mut host, firmware)?;
-    scripted::round_trip(&mut host, 4096)?;
-    println!("{:8.1?}  reset, loaded again, jobs run", begun.elapsed());
     Ok(())
 }

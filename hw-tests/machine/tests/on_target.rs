@@ -1,0 +1,130 @@
+//! The firmware on the emulated Cortex-A53 under the scripted host: no Linux, seconds.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use coxswain_abi::regs::psoc::{self, err0};
+use coxswain_host::exercise::exercise;
+use coxswain_host::{Host, HostError};
+use coxswain_machine::bench::golden::{self, Verdict};
+use coxswain_machine::bench::on_target;
+use coxswain_machine::images::{self, Firmware};
+use coxswain_machine::progress::Progress;
+use coxswain_machine::provision::Tools;
+use coxswain_machine::scripted;
+use coxswain_machine::session::{Config, Session};
+
+struct Ready {
+    tools: Arc<Tools>,
+    firmware: Arc<Firmware>,
+}
+
+/// Tools and images, made ready once. The guard keeps the machines of two tests from sharing the cores.
+fn ready() -> (&'static Ready, MutexGuard<'static, ()>) {
+    static READY: OnceLock<Ready> = OnceLock::new();
+    static ONE: Mutex<()> = Mutex::new(());
+    let guard = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let ready = READY.get_or_init(|| {
+        let progress = Progress::new();
+        Ready {
+            tools: coxswain_machine::environment::tools(&Default::default(), &progress).expect("the tools"),
+            firmware: Arc::new(images::build_firmware(&progress).expect("the images")),
+        }
+    });
+    (ready, guard)
+}
+
+fn start(ready: &Ready) -> Session {
+    let config = Config { firmware: Some(Arc::clone(&ready.firmware)), ..Config::default() };
+    Session::start(Arc::clone(&ready.tools), config).expect("the card and its management CPU")
+}
+
+/// Shows where the logs are when a step fails.
+#[track_caller]
+fn check<T, E: std::fmt::Display>(session: &Session, result: Result<T, E>) -> T {
+    result.unwrap_or_else(|error| {
+        panic!("{error}\n{}logs: {}", session.folder().last_lines(20), session.folder().path().display())
+    })
+}
+
+#[test]
+fn the_firmware_takes_the_scripted_host_through_its_tour() {
+    let (ready, _one) = ready();
+    let session = start(ready);
+    let [_, boot_fit, control] = &ready.firmware.stages;
+    let mut steps = 0;
+    let mut host = check(
+        &session,
+        exercise(session.card().unwrap(), scripted::bounds(), &boot_fit.image, &control.image, |_, _, _| steps += 1),
+    );
+    assert_eq!(steps, 11, "every step of the tour tells that it ended");
+    let alone = check(&session, scripted::burst(&session, &mut host, 200, 1));
+    let together = check(&session, scripted::burst(&session, &mut host, 1000, 64));
+    assert!(alone.kicks_per_job() <= 2.0, "{alone:?}: at most two trapped accesses for a job by itself");
+    assert!(together.kicks_per_job() < alone.kicks_per_job(), "{together:?} is not better than {alone:?}");
+}
+
+/// What a host puts in the place of an image.
+type Spoil = fn(&mut Vec<u8>);
+
+const SPOILS: [(&str, Spoil); 4] = [
+    ("a flipped bit in the code", |image| {
+        let middle = image.len() / 2;
+        image[middle] ^= 0x10;
+    }),
+    ("an image cut short", |image| image.truncate(image.len() / 2 / 4 * 4)),
+    ("no container at all", |image| image[..64].fill(0)),
+    ("nothing but zeros", |image| image.fill(0)),
+];
+
+/// Asserts that a load was refused at once, and how the card shows it.
+#[track_caller]
+fn refused(host: &Host, result: Result<coxswain_host::Loaded, HostError>, what: &str) {
+    let error = result.expect_err(what);
+    assert!(!error.is_timeout(), "{what} must be refused at once, not by a time-out: {error}");
+    assert_eq!(host.link().read(psoc::CPU_BOOT_ERR0), err0::ENABLED | err0::FIT_CORRUPTED, "{what}");
+}
+
+#[test]
+fn a_bad_boot_fit_is_refused_and_the_next_good_one_loads() {
+    let (ready, _one) = ready();
+    let session = start(ready);
+    let [_, boot_fit, control] = &ready.firmware.stages;
+    let mut host = check(&session, Host::probe_within(session.card().unwrap(), scripted::bounds()));
+    for (what, spoil) in SPOILS {
+        let mut bad = boot_fit.image.clone();
+        spoil(&mut bad);
+        let result = host.load(&bad, &control.image);
+        refused(&host, result, what);
+    }
+    let result = host.load(&control.image, &control.image);
+    refused(&host, result, "the control image in the place of the boot-fit");
+    let loaded = check(&session, host.load(&boot_fit.image, &control.image));
+    assert!(loaded.messages.iter().any(|line| line.contains("Coxswain:")), "no record: {:?}", loaded.messages);
+    assert_eq!(host.link().read(psoc::CPU_BOOT_ERR0), err0::ENABLED, "a good load clears the error");
+}
+
+#[test]
+fn a_bad_control_image_is_refused_and_a_reset_brings_the_card_back() {
+    let (ready, _one) = ready();
+    let session = start(ready);
+    let [_, boot_fit, control] = &ready.firmware.stages;
+    let mut host = check(&session, Host::probe_within(session.card().unwrap(), scripted::bounds()));
+    for (what, spoil) in SPOILS {
+        let mut bad = control.image.clone();
+        spoil(&mut bad);
+        let result = host.load(&boot_fit.image, &bad);
+        refused(&host, result, what);
+        check(&session, host.reset(None));
+    }
+    check(&session, host.bring_up(&boot_fit.image, &control.image));
+}
+
+#[test]
+fn the_costs_are_those_of_the_golden_file() {
+    let (ready, _one) = ready();
+    let measured = on_target::measure(Arc::clone(&ready.tools), &ready.firmware).expect("the measurement");
+    let golden = golden::load(&golden::path()).expect("the golden file");
+    let moved: Vec<_> =
+        golden::compare(&measured, &golden).into_iter().filter(|(_, verdict)| *verdict != Verdict::Same).collect();
+    assert!(moved.is_empty(), "repair or explain, then `cargo run -- bench --update`: {moved:?}");
+}
