@@ -1,0 +1,11 @@
+//! End to end: the unmodified driver of a stock kernel, the real firmware on the emulated management CPU, and programs that
+//! use `/dev/accel/accel0`.
+//!
+//! The tests provision and build what they need by themselves, once per run of this program, and take turns: each has the
+//! machine to itself. A failure names the run folder with all logs.
+
+mod bad_images;
+mod faults;
+mod loading;
+mod resets;
+mod rig;
