@@ -2,7 +2,7 @@
 //!
 //! Everything goes to standard error, so that standard output carries only reports and the output of guest programs.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -39,8 +39,8 @@ impl Progress {
     /// Prints one line above the bars.
     pub fn line(&self, text: impl AsRef<str>) {
         match self.mode {
-            Mode::Bars => self.bars.suspend(|| eprintln!("{}", text.as_ref())),
-            Mode::Lines => eprintln!("{}", text.as_ref()),
+            Mode::Bars => self.bars.suspend(|| write_line(text.as_ref())),
+            Mode::Lines => write_line(text.as_ref()),
             Mode::Silent => {}
         }
     }
@@ -81,7 +81,7 @@ impl Progress {
                 Some(bar)
             }
             (Mode::Lines, _) => {
-                eprintln!("{what} ...");
+                write_line(&format!("{what} ..."));
                 None
             }
             (Mode::Silent, _) => None,
@@ -98,6 +98,13 @@ impl Progress {
             extent: extent.map(|(length, _)| length),
         }
     }
+}
+
+/// Writes to standard error itself, not to what stands in for it while a test runs: the long steps of a test are work that
+/// a person waits for.
+fn write_line(text: &str) {
+    // Nobody may be listening.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 impl Default for Progress {

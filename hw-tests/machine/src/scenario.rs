@@ -31,7 +31,7 @@ use crate::guest::initramfs::{Contents, FIRMWARE, module_path};
 use crate::guest::program;
 use crate::images::Firmware;
 use crate::session::GuestRun;
-use crate::session::open_check::OpenCheck;
+use crate::session::open_check::{self, OpenCheck};
 
 /// What the driver logs when the card is up.
 pub const ADDED: &str = "Successfully added device";
@@ -109,8 +109,9 @@ impl<'a> Scenario<'a> {
         let (before, driver) = self.environment.add_driver(&mut self.contents)?;
         self.plan.modules.extend(before);
         self.driver = driver;
-        let drm = self.contents.modules.iter().find(|module| module.name == "drm");
-        self.open_check = drm.and_then(|module| OpenCheck::find(&module.object));
+        let module = |name: &str| self.contents.modules.iter().find(|module| module.name == name);
+        let needed = module(DRIVER).is_none_or(|driver| !open_check::has_flag(&driver.object));
+        self.open_check = module("drm").filter(|_| needed).and_then(|drm| OpenCheck::find(&drm.object));
         if let Some(check) = &self.open_check {
             self.plan.steps.extend(check.steps());
         }

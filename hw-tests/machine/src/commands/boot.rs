@@ -1,15 +1,18 @@
 //! `boot`: only the firmware on the card, no Linux. What the host does comes from the scripted host, `hw-tests/host`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use coxswain_host::exercise::exercise;
 
 use super::common;
+use super::{FAILURE, INTERRUPTED};
 use crate::cli::BootOptions;
 use crate::environment;
 use crate::images;
+use crate::interrupt;
 use crate::progress::Progress;
 use crate::scripted;
 use crate::session::{Config, Session};
@@ -30,12 +33,35 @@ pub fn run(options: &BootOptions, progress: &Progress) -> anyhow::Result<u8> {
     let mut session = Session::start(tools, config)?;
     progress.line(format!("logs in {}", session.folder().path().display()));
     common::wait_for_firmware_debugger(&mut session, progress)?;
-    let result = drive(&session, &firmware);
-    if result.is_err() {
-        eprint!("{}", session.folder().last_lines(20));
+    let result = while_watching(&session, || drive(&session, &firmware));
+    let good = result.is_ok() && session.firmware_log().fatal().is_empty();
+    if !good {
+        common::show_logs(&session);
     }
     session.shut_down();
-    result.map(|()| 0)
+    result.map(|()| if good { 0 } else { FAILURE })
+}
+
+/// Does `work`, which does not look for Ctrl-C and whose waits are long: a watcher ends the program instead.
+fn while_watching<T>(session: &Session, work: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    let scratch = session.scratch_folder();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                if interrupt::requested() {
+                    // What cannot be removed, the next run removes. The kernel ends the emulator with us.
+                    let _ = std::fs::remove_dir_all(scratch);
+                    eprintln!("interrupted");
+                    std::process::exit(i32::from(INTERRUPTED));
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let result = work();
+        over.store(true, Ordering::Relaxed);
+        result
+    })
 }
 
 /// Takes the scripted host's tour of the card, then measures bursts of small jobs.

@@ -302,11 +302,14 @@ impl Life {
             _ => None,
         });
         let result = check.remove(&place.unwrap_or_default(), &self.machine.qmp, memory.as_fd());
-        if let Err(error) = result {
-            self.outcome
-                .notes
-                .push(format!("Linux will not let anybody open the device (see session/open_check.rs): {error:#}"));
-        }
+        self.outcome.notes.push(match result {
+            Ok(()) => {
+                "a check of Linux's DRM core that bars everybody from this driver's device was switched off in the \
+                       guest's memory (hw-tests/machine/src/session/open_check.rs)"
+                    .to_owned()
+            }
+            Err(error) => format!("Linux will not let anybody open the device (session/open_check.rs): {error:#}"),
+        });
     }
 
     /// Lets the guest go on.

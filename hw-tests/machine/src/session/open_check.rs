@@ -7,8 +7,8 @@
 //!
 //! The driver stays as it is, byte for byte, on disk and in memory. What changes is the one conditional jump of that check in
 //! the running guest's DRM core: [`OpenCheck::find`] looks for it in the `drm` module, [`OpenCheck::steps`] make the guest
-//! say where the module lies and wait, [`OpenCheck::remove`] overwrites the jump with no-operations. A kernel without the
-//! check, or with DRM built in, is left alone.
+//! say where the module lies and wait, [`OpenCheck::remove`] overwrites the jump with no-operations. A driver that has the
+//! flag ([`has_flag`]), a kernel without the check, and one with DRM built in are left alone.
 
 use std::os::fd::BorrowedFd;
 
@@ -102,6 +102,19 @@ impl OpenCheck {
 
 const NO_OPERATION: u8 = 0x90;
 
+/// True when the driver's table of file operations has the flag, so that the check lets it pass.
+#[must_use]
+pub fn has_flag(driver: &[u8]) -> bool {
+    let flags = || {
+        let file = object::File::parse(driver).ok()?;
+        let table = file.symbols().find(|symbol| symbol.name() == Ok("hl_fops"))?;
+        let section = file.section_by_index(table.section_index()?).ok()?;
+        let start = usize::try_from(table.address().checked_sub(section.address())?).ok()?;
+        section.data().ok()?.get(start.checked_add(usize::from(FLAG_OFFSET))?).copied()
+    };
+    flags().is_some_and(|flags| flags & FLAG != 0)
+}
+
 /// Finds `testb $FLAG, 8(register)` with a jump-if-zero behind it: offset of the test, then offset and length of the jump
 /// relative to it. `None` unless there is exactly one.
 fn find_jump(code: &[u8]) -> Option<(usize, usize, usize)> {
@@ -158,5 +171,6 @@ mod tests {
             assert_eq!(find_jump(code), None, "{code:02x?}");
         }
         assert_eq!(OpenCheck::find(b"not an object file"), None);
+        assert!(!has_flag(b"not an object file"));
     }
 }
