@@ -124,12 +124,14 @@ pub struct Captured {
 }
 
 impl Captured {
-    /// The last lines of standard error (or output), as one line for an error message.
+    /// What the program complained about, as one line for an error message: its first line with an error mark, else its
+    /// last one.
     #[must_use]
     pub fn complaint(&self) -> String {
         let text = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
-        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        lines.iter().skip(lines.len().saturating_sub(3)).copied().collect::<Vec<_>>().join("; ")
+        let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let marked = lines().find_map(|line| line.strip_prefix("E: ").or_else(|| line.strip_prefix("error: ")));
+        marked.or_else(|| lines().last()).unwrap_or("it said nothing").to_owned()
     }
 }
 
@@ -210,7 +212,9 @@ mod tests {
     fn a_failing_helper_is_reported_with_its_words() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo first; echo broken >&2; exit 3"]);
-        let error = output(&mut command).unwrap_err();
-        assert_eq!(error.to_string(), "sh failed: broken");
+        assert_eq!(output(&mut command).unwrap_err().to_string(), "sh failed: broken");
+        let mut command = Command::new("sh");
+        command.args(["-c", "printf 'W: x\\nE: no route\\nE: some failed\\n' >&2; exit 100"]);
+        assert_eq!(output(&mut command).unwrap_err().to_string(), "sh failed: no route");
     }
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use super::cache::{Package, sha256_of};
+use super::cache::{Package, WORK_PREFIX, sha256_of};
 use crate::process;
 use crate::progress::{Progress, human_bytes};
 
@@ -62,8 +62,10 @@ impl Apt {
         if mirror.contains(['"', ' ', '\n']) {
             bail!("'{mirror}' is not a mirror: pass --mirror with the address of a Debian archive");
         }
-        let state =
-            tempfile::Builder::new().prefix("apt-").tempdir_in(root).context("cannot make a folder in the cache")?;
+        let state = tempfile::Builder::new()
+            .prefix(WORK_PREFIX)
+            .tempdir_in(root)
+            .context("cannot make a folder in the cache")?;
         let at = |name: &str| state.path().join(name);
         for folder in [at("lists/partial"), at("cache"), downloads.join("partial")] {
             fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -138,7 +140,12 @@ impl Apt {
     /// When the archive lacks a package, the network fails, or there is no space; the message names the remedy.
     pub fn fetch(&self, what: &str, selection: &Selection<'_>, progress: &Progress) -> anyhow::Result<Vec<Package>> {
         let arguments = Self::arguments(selection);
-        let listing = process::capture(self.get().arg("--print-uris").args(&arguments), || {})?;
+        // Listed as if nothing had been fetched: apt leaves out what it already has.
+        let empty = self.state.path().join("empty");
+        fs::create_dir_all(empty.join("partial")).with_context(|| format!("cannot make {}", empty.display()))?;
+        let mut list = self.get();
+        list.arg("-o").arg(format!("Dir::Cache::archives={}", empty.display())).current_dir(&empty);
+        let listing = process::capture(list.arg("--print-uris").args(&arguments), || {})?;
         if !listing.status.success() {
             bail!(
                 "the archive cannot provide {what} ({}): pass --mirror with a Debian archive that has {RELEASE} and {RELEASE}-backports",

@@ -19,6 +19,9 @@ use crate::progress::Progress;
 /// Version of the layout below the cache folder.
 const SCHEMA: u32 = 1;
 
+/// Begins the names of working folders in the cache.
+pub(super) const WORK_PREFIX: &str = "work-";
+
 /// One package that went into a component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Package {
@@ -131,6 +134,12 @@ impl Cache {
             }
             interrupt::check()?;
             std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        // Working folders of runs that were killed; the lock says that nobody is using them.
+        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(WORK_PREFIX) {
+                remove_tree(&entry.path());
+            }
         }
         Ok(Lock { _file: file })
     }
