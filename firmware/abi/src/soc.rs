@@ -190,7 +190,7 @@ pub enum WriteKind {
 
 /// Attributes of an access on the SoC bus: who asks, and under which translation and protection.
 ///
-/// Bits: \[1:0\] [`WriteKind`], \[2\] secure, \[3\] MMU bypass, \[13:4\] ASID, \[23:16\] initiator.
+/// Bits: \[1:0\] [`WriteKind`], \[2\] secure, \[3\] MMU bypass, \[13:4\] ASID, \[14\] time stamp, \[23:16\] initiator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Attributes(pub u32);
@@ -215,6 +215,18 @@ impl Attributes {
     #[must_use]
     pub const fn with_kind(self, kind: WriteKind) -> Self {
         Self(self.0 & !3 | kind as u32)
+    }
+
+    /// The same attributes for a bus write whose data is replaced by the low half of the device's time when it is carried out.
+    #[must_use]
+    pub const fn with_timestamp(self) -> Self {
+        Self(self.0 | 1 << 14)
+    }
+
+    /// True when the data is replaced by the device's time.
+    #[must_use]
+    pub const fn timestamp(self) -> bool {
+        self.0 >> 14 & 1 != 0
     }
 
     /// The write kind.

@@ -135,8 +135,28 @@ pub const CP_CURRENT_INST_LO_0: u32 = 0x3BC;
 pub const CP_CURRENT_INST_HI_0: u32 = 0x3D0;
 /// Arbiter configuration.
 pub const ARB_CFG_0: u32 = 0xA00;
-/// Arbiter error cause.
+/// A write pushes a stream number into a slave's choice queue.
+pub const ARB_CHOISE_Q_PUSH: u32 = 0xA04;
+/// Weights of the streams; four registers.
+pub const ARB_WRR_WEIGHT_0: u32 = 0xA08;
+/// Written by slaves: returns a credit.
+pub const ARB_MST_CRED_INC: u32 = 0xAA0;
+/// Offset from ARB_BASE of slave n's choice queue; 32 registers.
+pub const ARB_MST_CHOISE_PUSH_OFST_0: u32 = 0xAA4;
+/// Offset from ARB_BASE of the master's credit register.
+pub const ARB_SLV_MASTER_INC_CRED_OFST: u32 = 0xB28;
+/// Bit per slave that is told of each grant.
+pub const ARB_MST_SLAVE_EN: u32 = 0xB2C;
+/// Identity of a slave, 0..=31.
+pub const ARB_SLV_ID: u32 = 0xB3C;
+/// Base of arbiter messages, low half.
+pub const ARB_BASE_LO: u32 = 0xB54;
+/// High half.
+pub const ARB_BASE_HI: u32 = 0xB58;
+/// Arbiter error cause: choice overflow \[0\], choice watchdog \[1\], message error \[2\].
 pub const ARB_ERR_CAUSE: u32 = 0xB9C;
+/// Enables of the error message, bits as [`ARB_ERR_CAUSE`].
+pub const ARB_ERR_MSG_EN: u32 = 0xBA0;
 /// Clock gating status; 0x700 when idle, AGENT_IDLE \[8\].
 pub const CGM_STS: u32 = 0xC74;
 /// Error message address, low half.

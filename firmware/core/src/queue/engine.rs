@@ -48,10 +48,20 @@ impl Engine {
     /// What a write at window offset `offset` means.
     #[inline]
     pub fn effect(&self, offset: u32) -> Effect {
-        match (self.kind, offset) {
-            (EngineKind::Dma, dma_core::COMMIT) | (EngineKind::Tpc, tpc_cfg::TPC_EXECUTE) => Effect::Start,
-            (EngineKind::Mme, mme::CMD) => Effect::Unsupported,
-            _ => Effect::Configuration,
+        match self.kind {
+            _ if offset != self.start_register() => Effect::Configuration,
+            EngineKind::Dma | EngineKind::Tpc => Effect::Start,
+            EngineKind::Mme => Effect::Unsupported,
+        }
+    }
+
+    /// Window offset of the register that starts a job, or would if there were such an engine.
+    #[inline]
+    pub const fn start_register(&self) -> u32 {
+        match self.kind {
+            EngineKind::Dma => dma_core::COMMIT,
+            EngineKind::Tpc => tpc_cfg::TPC_EXECUTE,
+            EngineKind::Mme => mme::CMD,
         }
     }
 

@@ -76,6 +76,29 @@ impl Fetcher {
         self.position += count;
     }
 
+    /// The words on chip, and the position of the next one.
+    #[inline]
+    pub fn on_chip(&self) -> (&[u64], usize) {
+        (self.words.get(..self.length).unwrap_or(&[]), self.position)
+    }
+
+    /// Moves to a position among the words on chip.
+    #[inline]
+    pub fn advance_to(&mut self, position: usize) {
+        self.position = position.min(self.length);
+    }
+
+    /// Words on chip that are not consumed.
+    #[inline]
+    pub fn words_on_chip(&self) -> usize {
+        self.length.saturating_sub(self.position)
+    }
+
+    /// True when the buffer has `count` words behind the next `words` ones.
+    pub fn holds_behind(&self, words: usize, count: u32) -> bool {
+        self.words_on_chip() as u64 + u64::from(self.remaining / 8) >= words as u64 + u64::from(count)
+    }
+
     /// Makes sure that `count` words (at most a block) are on chip.
     #[inline]
     pub fn ensure<P: DeviceMemory>(
@@ -108,7 +131,7 @@ impl Fetcher {
 }
 
 /// Reads words from an address of any alignment: aligned words are read, then joined.
-fn read_any_alignment<P: DeviceMemory>(
+pub(super) fn read_any_alignment<P: DeviceMemory>(
     address: u64,
     access: Attributes,
     out: &mut [u64],

@@ -8,7 +8,8 @@
 //! * [`stream`] - one stream: its command buffer, fetched block, fences and state.
 //! * [`pq`] - the ring of buffer descriptors, with host-written indices made safe.
 //! * [`fetch`] - blocks of a command buffer, of any alignment, as 64-bit words.
-//! * [`cp`] - the command processor: executes one packet.
+//! * [`cp`] - the command processor: executes packets; [`bulk`] and [`load`] - WREG_BULK and LOAD_AND_EXE.
+//! * [`arbiter`] - who may pass an ARB_POINT. [`timer`] - fence increments of WAIT packets.
 //! * [`engine`] - jobs given to the engine behind the QMAN.
 //! * [`qman`] - one QMAN: scheduling of its streams, configuration, errors.
 //! * [`status`] - what hosts can read: published when it changed, at the end of a round.
@@ -20,20 +21,24 @@
 //! Fairness: a stream runs at most [`SLICE`] packets, then the next ready stream of the QMAN and the next QMAN get their
 //! turn.
 
+mod arbiter;
+mod bulk;
 mod cp;
 mod engine;
 mod fetch;
+mod load;
 mod pq;
 mod qman;
 mod status;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod timer;
 
 use coxswain_abi::regs::qman::EngineKind;
 use coxswain_abi::soc::QMANS;
 
-use crate::ports::{DeviceMemory, PostedWrites, Registers};
+use crate::ports::{Clock, DeviceMemory, PostedWrites, Registers};
 use qman::Qman;
 pub use stream::Blocked;
 
@@ -59,8 +64,8 @@ pub struct QmanDescription {
 }
 
 /// Everything the queue engine needs from a board.
-pub trait QueuePorts: Registers + PostedWrites + DeviceMemory {}
-impl<T: Registers + PostedWrites + DeviceMemory> QueuePorts for T {}
+pub trait QueuePorts: Registers + PostedWrites + DeviceMemory + Clock {}
+impl<T: Registers + PostedWrites + DeviceMemory + Clock> QueuePorts for T {}
 
 /// The queue managers of one core.
 pub struct QueueEngine {
@@ -73,13 +78,15 @@ pub struct QueueEngine {
     errors: u32,
     /// A page fault of a command buffer read waits to be reported.
     page_fault: bool,
+    /// Bit per QMAN with fence increments that are due later.
+    timed: u32,
 }
 
 impl QueueEngine {
     /// A queue engine without QMANs.
     #[must_use]
     pub const fn new() -> Self {
-        Self { qmans: [const { None }; QMANS], ready: 0, touched: 0, errors: 0, page_fault: false }
+        Self { qmans: [const { None }; QMANS], ready: 0, touched: 0, errors: 0, page_fault: false, timed: 0 }
     }
 
     /// Takes over a QMAN. A description with a number of [`QMANS`] or more is ignored.
@@ -98,6 +105,7 @@ impl QueueEngine {
         self.touched = 0;
         self.errors = 0;
         self.page_fault = false;
+        self.timed = 0;
     }
 
     /// Acts on a doorbell bitmap: bit `4 * qman + stream`.
@@ -155,9 +163,40 @@ impl QueueEngine {
         self.with(usize::from(initiator >> 3), |qman| qman.on_write_failed(stream, ports));
     }
 
+    /// Carries out the fence increments of WAIT packets that are due at clock value `now` (microseconds).
+    fn on_time<P: QueuePorts>(&mut self, now: u64, ports: &mut P) {
+        let Some(due) = self.next_time() else { return };
+        if due <= now {
+            for number in 0..QMANS {
+                self.with(number, |qman| _ = qman.on_time(now, ports));
+            }
+        }
+    }
+
+    /// Clock value (microseconds) at which [`Self::run`] has something to do: fence increments of WAIT packets.
+    #[must_use]
+    pub fn next_time(&self) -> Option<u64> {
+        let mut set = self.timed;
+        let mut next: Option<u64> = None;
+        while set != 0 {
+            let number = set.trailing_zeros() as usize;
+            set &= set - 1;
+            let due = self.qmans.get(number).and_then(Option::as_ref).and_then(Qman::next_time);
+            next = match (next, due) {
+                (Some(next), Some(due)) => Some(next.min(due)),
+                (next, due) => next.or(due),
+            };
+        }
+        next
+    }
+
     /// Runs every ready QMAN for one slice and publishes what changed. Returns true while there is work that can go on at
     /// once. The caller flushes the ports.
     pub fn run<P: QueuePorts>(&mut self, ports: &mut P) -> bool {
+        if self.timed != 0 {
+            let now = ports.now_us();
+            self.on_time(now, ports);
+        }
         let mut round = self.ready;
         while round != 0 {
             let number = round.trailing_zeros() as usize;
@@ -216,6 +255,7 @@ impl QueueEngine {
             self.ready = self.ready & !bit | u32::from(qman.is_ready()) << number;
             self.errors |= u32::from(qman.take_error()) << number;
             self.page_fault |= qman.take_page_fault();
+            self.timed = self.timed & !bit | u32::from(qman.next_time().is_some()) << number;
         }
     }
 }

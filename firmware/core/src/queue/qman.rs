@@ -1,17 +1,23 @@
 //! One QMAN: configuration by the host, scheduling of its streams, errors (`qman.md` 2, 5, 7).
 
-use coxswain_abi::packet::Header;
 use coxswain_abi::regs::CFG_BASE;
 use coxswain_abi::regs::qman::{self as regs, LOWER, STREAMS, cause};
 use coxswain_abi::soc::{Attributes, PostedWrite, WriteKind, initiator};
 
-use super::cp::{self, Buffer, LowerQueue, Shared, Step};
+use super::arbiter::{Arbiter, Change};
+use super::cp::{self, Buffer, Exit, LowerQueue, Shared};
 use super::engine::Engine;
 use super::fetch::FetchError;
 use super::status::Published;
 use super::stream::{Access, Activity, Blocked, Descriptor, Stream};
-use super::{QmanDescription, QueuePorts, ROOM, SLICE};
+use super::timer::Timers;
+use super::{QmanDescription, QueuePorts, SLICE};
 use crate::ports::ReadError;
+
+/// Bits of the upper streams in a set of streams.
+const UPPER: u8 = 0xF;
+/// ARB_ERR_CAUSE: a choice was pushed although the queue is full.
+const ARB_OVERFLOW: u32 = 1 << 0;
 
 /// One QMAN.
 pub(super) struct Qman {
@@ -37,6 +43,8 @@ impl Qman {
             shared: Shared {
                 engine: Engine::new(description.engine, description.engine_base, description.engine_depth),
                 lower: LowerQueue::new(),
+                arbiter: Arbiter::new(),
+                timers: Timers::new(),
                 base: description.base,
                 engine_base: description.engine_base,
             },
@@ -53,6 +61,8 @@ impl Qman {
         self.streams = [const { Stream::new() }; STREAMS];
         self.shared.engine.reset();
         self.shared.lower.clear();
+        self.shared.arbiter = Arbiter::new();
+        self.shared.timers.clear();
         self.ready = 0;
         self.cursor = 0;
         self.error = false;
@@ -113,7 +123,16 @@ impl Qman {
                 self.wake_fence(stream as usize, fence as u8);
             }
             _ if inside == regs::CQ_CTL_0 + regs::CQ_STRIDE * LOWER as u32 => self.start_lower(ports),
-            _ => {}
+            _ => match self.shared.arbiter.on_register_write(inside, value) {
+                Change::None => {}
+                Change::Wake => {
+                    self.wake_all(|reason| reason == Blocked::Arbiter);
+                    if self.ready & UPPER == 0 {
+                        self.arbitrate(ports);
+                    }
+                }
+                Change::Overflow => self.arbiter_error(ARB_OVERFLOW, ports),
+            },
         }
     }
 
@@ -143,51 +162,65 @@ impl Qman {
         self.fail(number, cause::MSG_WR, 0, ports);
     }
 
-    /// Runs one ready stream for one slice.
+    /// Runs one ready stream for one slice. When every stream has run up to where it blocks, the arbiter decides.
     pub fn run_slice<P: QueuePorts>(&mut self, ports: &mut P) {
-        let Some(number) = self.next_ready() else { return };
-        self.cursor = (number + 1) % STREAMS;
-        let budget = SLICE.min(ports.available().saturating_sub(ROOM) / 8);
-        for _ in 0..budget {
+        if let Some(number) = self.next_ready() {
+            self.cursor = (number + 1) % STREAMS;
+            self.run_stream(number, ports);
+        }
+        if self.ready & UPPER == 0 && self.shared.arbiter.has_requests() {
+            self.arbitrate(ports);
+        }
+    }
+
+    fn run_stream<P: QueuePorts>(&mut self, number: usize, ports: &mut P) {
+        let mut left = SLICE;
+        while left != 0 {
             let Some(stream) = self.streams.get_mut(number) else { return };
             if stream.stop_requested {
                 return self.set_activity(number, Activity::Blocked(Blocked::Stopped));
             }
             if !stream.fetcher.active() {
+                // A buffer counts as a packet: buffers may be empty.
+                left -= 1;
                 if !self.next_buffer(number, ports) {
                     return;
                 }
                 continue;
             }
-            let access = stream.access.fetch;
-            let header = match stream.fetcher.ensure(1, access, ports) {
-                Ok(()) => Header(stream.fetcher.peek(0)),
-                Err(error) => return self.fetch_failed(number, error, ports),
-            };
-            // WREG_BULK is not built yet: its header alone decides that it is an undefined command.
-            let words = match header.words() {
-                Some(words) if words <= 3 => words,
-                _ => 1,
-            };
-            if let Err(error) = stream.fetcher.ensure(words, access, ports) {
-                return self.fetch_failed(number, error, ports);
+            let exit = cp::run(number, stream, &mut self.shared, ports, &mut left);
+            self.page_fault |= core::mem::take(&mut stream.page_fault);
+            if !self.shared.lower.is_empty() {
+                self.wake_if(LOWER, |activity| activity == Activity::Idle);
             }
-            match cp::execute(header, words, number, stream, &mut self.shared, ports) {
-                Step::Next(words) => {
-                    stream.fetcher.consume(words);
-                    if !self.shared.lower.is_empty() {
-                        self.wake_if(LOWER, |activity| activity == Activity::Idle);
-                    }
-                }
-                Step::Block(reason) => return self.set_activity(number, Activity::Blocked(reason)),
-                Step::Fail(causes, words) => {
-                    self.fail(number, causes, words, ports);
-                    if !self.ready_bit(number) {
-                        return;
-                    }
-                }
+            match exit {
+                Exit::End => {}
+                Exit::Yield => return,
+                Exit::Block(reason) => return self.set_activity(number, Activity::Blocked(reason)),
+                Exit::Fail(causes, words) => return self.fail(number, causes, words, ports),
+                Exit::Fetch(error) => return self.fetch_failed(number, error, ports),
             }
         }
+    }
+
+    fn arbitrate<P: QueuePorts>(&mut self, ports: &mut P) {
+        if let Some(stream) = self.shared.arbiter.decide(self.description.base, ports) {
+            self.wake_if(stream, |activity| activity == Activity::Blocked(Blocked::Arbiter));
+        }
+    }
+
+    /// Carries out the fence increments that are due at `now`; the clock value of the next one.
+    pub fn on_time<P: QueuePorts>(&mut self, now: u64, ports: &mut P) -> Option<u64> {
+        while let Some(timer) = self.shared.timers.take_due(now) {
+            self.on_fence(timer.stream.into(), timer.fence.into(), timer.increment, ports);
+            self.wake_all(|reason| reason == Blocked::Timers);
+        }
+        self.shared.timers.next()
+    }
+
+    /// When the next fence increment is due.
+    pub fn next_time(&self) -> Option<u64> {
+        self.shared.timers.next()
     }
 
     /// Publishes what changed; false when there was no room for all of it.
@@ -207,6 +240,8 @@ impl Qman {
                 continue;
             }
             *stream = Stream::new();
+            self.shared.arbiter.forget(number);
+            self.shared.timers.forget(number);
             self.set_activity(number, Activity::Idle);
             if enabled {
                 self.configure(number, ports);
@@ -383,6 +418,17 @@ impl Qman {
         } else {
             stream.fetcher.consume(words);
         }
+    }
+
+    /// Raises an error of the arbiter: cause register and event.
+    fn arbiter_error<P: QueuePorts>(&mut self, causes: u32, ports: &mut P) {
+        let base = self.description.base;
+        ports.post(PostedWrite {
+            address: CFG_BASE + u64::from(base + regs::ARB_ERR_CAUSE),
+            data: causes,
+            attributes: Attributes::CPU.with_kind(WriteKind::SetBits),
+        });
+        self.error |= ports.read(base + regs::ARB_ERR_MSG_EN) & causes != 0;
     }
 
     fn next_ready(&self) -> Option<usize> {

@@ -3,6 +3,7 @@
 use coxswain_abi::regs::qman::cause;
 use coxswain_abi::soc::Attributes;
 
+use super::bulk::Bulk;
 use super::fetch::Fetcher;
 use super::pq::PacketQueue;
 
@@ -22,6 +23,10 @@ pub enum Blocked {
     Barrier,
     /// The lower CP's input queue is full.
     LowerQueue,
+    /// An ARB_POINT request: another stream owns the arbiter.
+    Arbiter,
+    /// A WAIT packet: too many are due already.
+    Timers,
     /// Stopped through GLBL_CFG1.
     Stopped,
     /// Stopped by an error or a STOP packet; only a reset revives it.
@@ -85,6 +90,16 @@ pub(super) struct Stream {
     pub descriptor: Descriptor,
     pub message_base: [u64; 4],
     pub fences: [u16; 4],
+    /// Predicates P0 to P31; P0 is always true.
+    pub predicates: u32,
+    /// Scalars R0 to R3.
+    pub scalars: [u32; 4],
+    /// The LOAD_AND_EXE packet in place has loaded and waits with what it executes.
+    pub loaded: bool,
+    /// A bulk write in progress.
+    pub bulk: Option<Bulk>,
+    /// A load ended in a page fault that waits to be reported.
+    pub page_fault: bool,
 }
 
 impl Stream {
@@ -100,6 +115,11 @@ impl Stream {
             descriptor: Descriptor::Nowhere,
             message_base: [0; 4],
             fences: [0; 4],
+            predicates: 1,
+            scalars: [0; 4],
+            loaded: false,
+            bulk: None,
+            page_fault: false,
         }
     }
 
