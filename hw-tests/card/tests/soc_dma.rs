@@ -4,7 +4,7 @@ mod soc_support;
 
 use coxswain_abi::regs::dma_core::{self, commit, err_cause};
 use coxswain_abi::regs::{GICD_SETSPI_NSR, mmu, qman, sync_manager};
-use coxswain_abi::soc::{Attributes, Notification, PostedWrite, initiator};
+use coxswain_abi::soc::{Attributes, Notification, PostedWrite, ResetReason, initiator};
 use proptest::prelude::*;
 use soc_support::{Card, cfg, eventually, user};
 
@@ -101,6 +101,55 @@ fn more_descriptors_than_the_core_holds_are_an_overflow() {
     card.write(base + dma_core::CFG_1, 0);
     assert_eq!(card.notifications(0), vec![done(4); 17]);
     assert_eq!(card.memories.hbm.read_u64(HBM + 8 * 99).unwrap(), 0);
+}
+
+/// The SRAM of this card does not reduce; a plain write in place of a reduction would be silent corruption.
+#[test]
+fn a_write_that_asks_the_sram_to_reduce_is_an_error_and_moves_nothing() {
+    const WR_AWUSER_31_11: u32 = 0x130;
+    let card = Card::lockstep();
+    card.initialise();
+    let base = dma_core::base(5);
+    card.write(base + dma_core::ERR_CFG, 0);
+    for (user_bits, length) in [(2, 8), (0x1F_FFFF, 1 << 20)] {
+        card.memories.soc.write_u64(0x1000, 5).unwrap();
+        card.write(base + WR_AWUSER_31_11, user_bits);
+        card.dma(5, 7, 0x7F_F000_1000, length, FILL | commit::WR_COMP_EN);
+        let error = Notification::EngineError { engine: 5, cause: err_cause::DESC_OVF, stopped: false };
+        assert_eq!(card.notifications(0), [error, done(5)]);
+        assert_eq!(card.memories.soc.read_u64(0x1000).unwrap(), 5);
+    }
+    for user_bits in [0, 1] {
+        card.write(base + WR_AWUSER_31_11, user_bits);
+        card.dma(5, 9 + u64::from(user_bits), 0x7F_F000_1000, 8, FILL);
+        assert_eq!(card.notifications(0), [done(5)]);
+        assert_eq!(card.memories.soc.read_u64(0x1000).unwrap(), 9 + u64::from(user_bits));
+    }
+}
+
+/// A completion write can commit the next transfer. Whoever kicked such a chain off must get its access back, and a reset
+/// must end it.
+#[test]
+fn a_core_that_commits_its_own_work_without_end_holds_neither_an_access_nor_a_reset() {
+    for card in [Card::new(), Card::lockstep()] {
+        let base = dma_core::base(2);
+        card.write(base + dma_core::PROT, 1);
+        card.write(base + dma_core::CFG_0, 1);
+        card.write_pair(
+            base + dma_core::WR_COMP_ADDR_LO,
+            base + dma_core::WR_COMP_ADDR_HI,
+            cfg(base + dma_core::COMMIT),
+        );
+        card.write(base + dma_core::WR_COMP_WDATA, FILL | commit::WR_COMP_EN);
+        card.dma(2, 7, HBM, 8, FILL | commit::WR_COMP_EN);
+        card.notifications(0);
+        card.until(is_done(2));
+        assert!(is_busy(&card, 2), "it goes on");
+        card.write(coxswain_abi::regs::psoc::SW_ALL_RST, 1);
+        card.answer_reset(ResetReason::SoftwareAll);
+        assert!(!is_busy(&card, 2));
+        assert_eq!(card.notifications(0), []);
+    }
 }
 
 #[test]

@@ -169,6 +169,26 @@ fn a_restart_of_the_cpu_alone_keeps_the_card() {
     assert_eq!(card.memories.soc.read_u64(bar0::INFO + info::HOP0).unwrap(), 0x1000_0000);
 }
 
+/// The end of one reset must not be taken for that of the next: the host would write into a card that is about to be reset.
+#[test]
+fn a_reset_asked_for_during_another_keeps_the_card_in_reset_until_it_is_done() {
+    let card = Card::new();
+    card.soc.request_reset(ResetReason::Watchdog);
+    card.soc.reset_state(ResetReason::Watchdog);
+    card.write(psoc::SW_ALL_RST, 1);
+    card.soc.out_of_reset();
+    assert_ne!(card.read(psoc::BTM_FSM) & 0xF, 0);
+    card.write(psoc::HW_STATE, 1);
+    card.soc.reset_state(ResetReason::Firmware);
+    card.soc.out_of_reset();
+    assert_ne!(card.read(psoc::BTM_FSM) & 0xF, 0, "a reset of the CPU is none of the card");
+    card.answer_reset(ResetReason::SoftwareAll);
+    assert_eq!(card.read(psoc::BTM_FSM) & 0xF, 0);
+    assert_eq!(card.read(psoc::HW_STATE), 0);
+    card.write(psoc::HW_STATE, 1);
+    assert_eq!(card.read(psoc::HW_STATE), 1);
+}
+
 /// The CPU is released before the SoC is told: what it posts in between must not wait for a kick that never comes.
 #[test]
 fn posted_writes_of_a_cpu_that_runs_before_the_end_of_reset_are_served() {

@@ -148,6 +148,20 @@ fn a_backlog_arrives_without_a_kick() {
     assert!(seen == (0..1100).map(kmd_msg).collect::<Vec<_>>(), "another order");
 }
 
+/// The backlog may be flushed by anybody's notification; the ring that stands behind it must not be forgotten then.
+#[test]
+fn posted_writes_behind_a_backlog_go_on_without_a_kick_whoever_flushes_it() {
+    for _ in 0..20 {
+        let card = Card::new();
+        let writes: Vec<PostedWrite> = (0..1500).map(|value| cpu_write(psoc::KMD_MSG_TO_CPU, value)).collect();
+        card.post(0, &writes);
+        assert!(posted_index(&card, 0) < 1500, "the card stopped");
+        card.notifications(0);
+        card.write(psoc::KMD_MSG_TO_CPU, 0xAAAA);
+        eventually("the rest", || posted_index(&card, 0) == 1500);
+    }
+}
+
 #[test]
 fn a_backlog_of_one_core_does_not_stall_another() {
     let card = Card::new();

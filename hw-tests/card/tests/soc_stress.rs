@@ -3,6 +3,7 @@
 mod soc_support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use coxswain_abi::regs::{dma_core, dma_core::commit, psoc, sync_manager, tpc_cfg};
@@ -77,6 +78,16 @@ fn every_commit_is_answered_once_whoever_runs_it() {
 fn resets_in_the_middle_of_everything_leave_a_working_card() {
     let card = Card::new();
     let stop = AtomicBool::new(false);
+    // Locked by the CPU while it executes, and by whoever holds it: a core that runs through `Soc::reset_state` would put the
+    // consumer index of before beside the producer index 0 of after. A kick may be under way when the CPU is stopped.
+    let cpu = Mutex::new(());
+    let execute = || cpu.lock().unwrap_or_else(PoisonError::into_inner);
+    let answer = |reason| {
+        let held = execute();
+        card.soc.reset_state(reason);
+        drop(held);
+        card.soc.out_of_reset();
+    };
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut value = 0;
@@ -91,8 +102,10 @@ fn resets_in_the_middle_of_everything_leave_a_working_card() {
         });
         scope.spawn(|| {
             while !stop.load(Ordering::SeqCst) {
+                let running = execute();
                 card.memories.soc.write_u32(core_block::offset(0) + core_block::WANT_INTERRUPT, 1).expect("a ring");
                 card.notifications(0);
+                drop(running);
                 card.soc.kick(0);
                 card.soc.kick(1);
             }
@@ -100,9 +113,9 @@ fn resets_in_the_middle_of_everything_leave_a_working_card() {
         for _ in 0..30 {
             std::thread::sleep(Duration::from_millis(3));
             card.write(psoc::SW_ALL_RST, 1);
-            card.answer_reset(ResetReason::SoftwareAll);
+            answer(ResetReason::SoftwareAll);
             card.soc.request_reset(ResetReason::Firmware);
-            card.answer_reset(ResetReason::Firmware);
+            answer(ResetReason::Firmware);
         }
         stop.store(true, Ordering::SeqCst);
     });

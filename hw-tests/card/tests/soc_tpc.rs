@@ -155,6 +155,22 @@ fn a_kernel_without_end_blocks_no_other_engine_and_ends_with_the_reset() {
     assert!(is_idle(&card, 1));
 }
 
+/// A write recomputes whether the TPC may run; the end of the card must be part of that.
+#[test]
+fn a_kernel_without_end_ends_with_the_card_although_the_host_still_writes() {
+    let card = Card::new();
+    card.initialise();
+    load(&card, SPIN);
+    launch(&card, 1, 0);
+    eventually("progress", || card.read(tpc_cfg::base(1) + 0x9C4) > 0);
+    let soc = card.soc.clone();
+    let ending = std::thread::spawn(move || soc.shutdown());
+    eventually("the end", || {
+        card.write(tpc_cfg::base(1) + tpc_cfg::TPC_CMD, 0x11);
+        ending.is_finished()
+    });
+}
+
 #[test]
 fn a_kernel_without_end_does_not_hold_a_lockstep_access_for_ever() {
     let card = Card::lockstep();
@@ -174,6 +190,9 @@ fn an_illegal_instruction_stops_the_tpc_with_a_cause() {
     launch(&card, 4, 0x8000_0001);
     let error = Notification::EngineError { engine: 12, cause: 1 << 13, stopped: true };
     assert_eq!(card.notifications(0), [error]);
+    let words = card.soc.last_tpc_fault(4).expect("words for a person");
+    assert!(words.contains(&format!("{KERNEL:#x}")) && words.contains("cause bit 13"), "{words}");
+    assert_eq!(card.soc.last_tpc_fault(5), None);
     let base = tpc_cfg::base(4);
     assert_eq!(card.read(base + tpc_cfg::TPC_INTR_CAUSE), 1 << 13);
     assert_eq!(card.read(sob(0)), 0);

@@ -62,6 +62,19 @@ pub(super) struct Bus {
     payloads: VecDeque<Payload>,
     /// The whole card is being reset: engines stand still, writes are dropped.
     pub in_reset: bool,
+    /// The chip's threads end: engines stand still.
+    pub stopping: bool,
+    /// Resets asked for and not answered: of the management CPU, of the whole card.
+    pub(super) due: ResetsDue,
+    /// Bit n: the posted writes of core n stand behind its backlog of notifications.
+    stalled: u32,
+}
+
+/// Resets that were asked for and not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct ResetsDue {
+    pub cpu: bool,
+    pub card: bool,
 }
 
 impl Bus {
@@ -78,7 +91,41 @@ impl Bus {
             sync: std::array::from_fn(|index| SyncManager::new(index, registers.clone())),
             payloads: VecDeque::new(),
             in_reset: false,
+            stopping: false,
+            due: ResetsDue::default(),
+            stalled: 0,
         }
+    }
+
+    /// True while no engine may begin or go on.
+    pub fn do_engines_stand_still(&self) -> bool {
+        self.in_reset || self.stopping
+    }
+
+    /// Recomputes what every engine shows and whether it may run.
+    pub fn refresh_engines(&mut self) {
+        for index in 0..dma::CORES {
+            self.refresh_dma(index);
+        }
+        for index in 0..self.tpc.len() {
+            self.refresh_tpc(index);
+        }
+    }
+
+    /// Notes whether the posted writes of `core` stand behind its backlog of notifications.
+    pub fn set_stalled(&mut self, core: usize, stalled: bool) {
+        self.stalled = self.stalled & !(1 << core) | u32::from(stalled) << core;
+    }
+
+    /// True when notifications of `core` wait for room, or posted writes wait behind such.
+    pub fn is_ring_waiting(&self, core: usize) -> bool {
+        self.notifier.has_backlog(core) || self.stalled >> core & 1 != 0
+    }
+
+    /// Empties every notification ring, as after a reset of the management CPU.
+    pub fn reset_notifications(&mut self) {
+        self.notifier.reset(&self.hardware.memories);
+        self.stalled = 0;
     }
 
     /// Carries out one entry of a posted-write ring. A bus write that gets an error answer is reported to its initiator.

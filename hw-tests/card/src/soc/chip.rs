@@ -1,35 +1,40 @@
-//! The chip as its threads share it: locks, the service of the posted-write rings, workers, reset.
+//! The chip as its threads share it: locks, the service of the posted-write rings, workers.
 //!
 //! For: everything that must run in a defined order of locks. Owns: the bus lock, the consumer index of each posted-write
-//! ring, the engines' workers and the pump. Never: decides what a write means; `bus.rs` does.
+//! ring, the engines' workers and the pump. Never: decides what a write means; `bus.rs` does. Resets are in `reset.rs`.
 //!
 //! # Threads
 //!
 //! * The host's server thread writes registers; the SoC function's server thread kicks. Both may be any thread.
 //! * One worker per engine moves bytes or executes bundles. A small transfer is moved by the thread whose write or kick
 //!   committed it, before it returns: that costs less than waking a worker. In lockstep mode there are no workers and that
-//!   thread does everything.
-//! * The pump looks every millisecond, only while there is something to look at: notifications that did not fit, and
-//!   payloads of monitors that fire each other without end. It also waits for the watchdog's expiry.
+//!   thread does everything. Either way it does a bounded number of jobs: a completion write can commit the next transfer.
+//! * The pump looks every millisecond, only while there is something to look at: notifications that did not fit, posted
+//!   writes that stand behind them, and payloads of monitors that fire each other without end. It also waits for the
+//!   watchdog's expiry.
 //!
 //! # Lock order
 //!
 //! A ring's lock, then the bus lock, then nothing. Rings are locked in ascending order. No lock is held while bytes move,
-//! bundles execute or a wire is driven. Waiting for a condition releases the bus lock.
+//! bundles execute or a wire is driven.
+//!
+//! # Wake-ups
+//!
+//! Every condition that a thread waits for is state behind the bus lock, the end of the chip ([`Bus::stopping`]) included,
+//! and waiting releases that lock alone. Whoever changes such state collects it as a request under the same hold, and
+//! [`Chip::release`] notifies before the lock is given up: nothing can change between a check and a wait. A runner that
+//! keeps a job for itself (the `mine` of [`Chip::release`]) must look again under the lock, or wake the worker after all.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use coxswain_abi::regs::psoc;
-use coxswain_abi::soc::{CORES, PostedWrite, QMANS, ResetReason, bar0, control, core_block, info};
+use coxswain_abi::soc::{CORES, PostedWrite, ResetReason, core_block};
 
 use super::address::{ENGINES, Hardware};
 use super::bus::{Bus, Requests};
-use super::psoc::resets_the_card;
-use super::register_file::ResetScope;
-use super::watchdog::Watchdog;
+use super::transfer::Outcome;
 use super::{Counters, SocOptions, Wires, dma, kernel};
 use crate::memory::{Memories, full_barrier};
 
@@ -40,33 +45,33 @@ const PUMP_PERIOD: Duration = Duration::from_millis(1);
 /// Bundles that one trapped access executes at most per TPC in lockstep mode; a kernel that is not done by then goes on
 /// at the next access.
 const LOCKSTEP_BUNDLES: u64 = 20_000_000;
+/// Jobs that one access does itself at most. More than its own writes can queue (17 descriptors and 5 launches per engine);
+/// only engines that commit each other's work without end come here.
+const JOBS_PER_ACCESS: u32 = 4096;
 /// Cause bit of a TPC whose simulator has a bug ("QM software error"); the panic message says which.
 const BUG: u32 = 15;
-/// HBM below this address survives a reset of the card (`decisions.md` 3.11).
-const SURVIVING_HBM: u64 = 256 << 20;
 
 /// Locks a mutex; a panic of another holder does not spread.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the threads of one chip share.
 pub(super) struct Chip {
     pub hardware: Arc<Hardware>,
-    options: SocOptions,
+    pub(super) options: SocOptions,
     /// Consumer index of each posted-write ring.
-    rings: [Mutex<u32>; CORES],
-    bus: Mutex<Bus>,
+    pub(super) rings: [Mutex<u32>; CORES],
+    pub(super) bus: Mutex<Bus>,
     /// Engine n has work, or the chip stops.
     work: [Condvar; ENGINES],
-    /// An engine came to rest.
+    /// An engine came to rest, or the chip stops.
     quiet: Condvar,
     /// The pump has something to look at, or the chip stops.
     pump: Condvar,
     wires: OnceLock<Arc<dyn Wires>>,
-    /// The management CPU is being reset: kicks are ignored.
-    cpu_in_reset: AtomicBool,
-    stopping: AtomicBool,
+    /// The management CPU is being reset: kicks are ignored. Cleared under the bus lock only.
+    pub(super) cpu_in_reset: AtomicBool,
     bad_producer: AtomicU64,
     kicks: AtomicU64,
 }
@@ -84,7 +89,6 @@ impl Chip {
             pump: Condvar::new(),
             wires: OnceLock::new(),
             cpu_in_reset: AtomicBool::new(false),
-            stopping: AtomicBool::new(false),
             bad_producer: AtomicU64::new(0),
             kicks: AtomicU64::new(0),
         };
@@ -134,11 +138,7 @@ impl Chip {
         if requests.engine_rests && (bus.in_reset || self.options.lockstep) {
             self.quiet.notify_all();
         }
-        for (engine, work) in self.work.iter().enumerate() {
-            if (requests.engines & !mine) >> engine & 1 != 0 {
-                work.notify_one();
-            }
-        }
+        self.wake_workers(requests.engines & !mine);
         if requests.cpu_reset.is_some() {
             self.cpu_in_reset.store(true, Ordering::SeqCst);
         }
@@ -162,21 +162,45 @@ impl Chip {
     /// Does the work that belongs to the accessing thread. In lockstep mode it also waits for what another thread does.
     fn settle(&self) {
         let mut unfinished = 0;
+        let mut jobs = 0;
         loop {
-            let mine = self.work_for_the_caller(&lock(&self.bus)) & !unfinished;
+            let bus = lock(&self.bus);
+            let mine = self.work_for_the_caller(&bus) & !unfinished;
             if mine == 0 {
                 break;
             }
+            if jobs >= JOBS_PER_ACCESS {
+                // The last accounting woke no worker for it.
+                self.wake_workers(mine);
+                break;
+            }
+            drop(bus);
             for engine in (0..ENGINES).filter(|engine| mine >> engine & 1 != 0) {
                 if self.run_engine(engine, LOCKSTEP_BUNDLES, Runner::Caller) == Some(Progress::Unfinished) {
                     unfinished |= 1 << engine;
                 }
+                jobs += 1;
             }
         }
         if self.options.lockstep {
-            let mut bus = lock(&self.bus);
-            while bus.any_engine_running() && !self.stopping.load(Ordering::SeqCst) {
-                bus = self.quiet.wait(bus).unwrap_or_else(PoisonError::into_inner);
+            drop(self.wait_until_engines_rest(lock(&self.bus)));
+        }
+    }
+
+    /// Waits until no engine is inside a job, or the chip stops. [`Self::release`] notifies only in lockstep mode and during
+    /// a reset of the card.
+    pub(super) fn wait_until_engines_rest<'a>(&'a self, mut bus: MutexGuard<'a, Bus>) -> MutexGuard<'a, Bus> {
+        while bus.any_engine_running() && !bus.stopping {
+            bus = self.quiet.wait(bus).unwrap_or_else(PoisonError::into_inner);
+        }
+        bus
+    }
+
+    /// Wakes the workers of `engines` (bit n = engine n). Under the bus lock.
+    fn wake_workers(&self, engines: u32) {
+        for (engine, work) in self.work.iter().enumerate() {
+            if engines >> engine & 1 != 0 {
+                work.notify_one();
             }
         }
     }
@@ -187,13 +211,14 @@ impl Chip {
             None => {
                 let mut taken = self.with_bus(|bus| bus.take_transfer(engine))?;
                 let pause = self.hardware.pause.get(engine)?;
-                let outcome = taken.transfer.run(&self.hardware, pause);
+                // A bug of the model must not leave an engine running for ever: nothing could reset it.
+                let transfer = || taken.transfer.run(&self.hardware, pause);
+                let outcome = catch_unwind(AssertUnwindSafe(transfer)).unwrap_or(Outcome::Unsupported);
                 self.finish(engine, runner, |bus| bus.finish_transfer(engine, taken, outcome));
                 Some(Progress::Finished)
             }
             Some(index) => {
                 let mut taken = self.with_bus(|bus| bus.take_launch(index))?;
-                // A bug of the simulator must not leave the engine running for ever: nothing could reset it.
                 let kernel = || kernel::run(self, index, &mut taken, bundles);
                 let ended = catch_unwind(AssertUnwindSafe(kernel)).unwrap_or(kernel::Ended::Fault { cause: BUG });
                 self.finish(engine, runner, |bus| bus.finish_launch(index, taken, ended));
@@ -219,13 +244,13 @@ impl Chip {
         let Some(work) = self.work.get(engine) else { return };
         loop {
             let mut bus = lock(&self.bus);
-            while !self.stopping.load(Ordering::SeqCst) && !is_runnable(&bus, engine) {
+            while !bus.stopping && !is_runnable(&bus, engine) {
                 bus = work.wait(bus).unwrap_or_else(PoisonError::into_inner);
             }
-            drop(bus);
-            if self.stopping.load(Ordering::SeqCst) {
+            if bus.stopping {
                 return;
             }
+            drop(bus);
             self.run_engine(engine, u64::MAX, Runner::Worker);
         }
     }
@@ -233,7 +258,7 @@ impl Chip {
     /// The pump's life.
     pub fn pump(&self) {
         let mut bus = lock(&self.bus);
-        while !self.stopping.load(Ordering::SeqCst) {
+        while !bus.stopping {
             let until_expiry = bus.watchdog.deadline().map(|at| at.saturating_duration_since(Instant::now()));
             let wait = match (needs_pump(&bus), until_expiry) {
                 (true, expiry) => Some(expiry.map_or(PUMP_PERIOD, |expiry| expiry.min(PUMP_PERIOD))),
@@ -247,7 +272,7 @@ impl Chip {
             if bus.watchdog.deadline().is_some() {
                 bus.run_watchdog();
             }
-            let waiting: Vec<usize> = (0..CORES).filter(|&core| bus.notifier.has_backlog(core)).collect();
+            let waiting: Vec<usize> = (0..CORES).filter(|&core| bus.is_ring_waiting(core)).collect();
             self.release(bus, 0);
             if self.options.lockstep {
                 self.settle();
@@ -261,21 +286,17 @@ impl Chip {
 
     /// Makes every thread of the chip end.
     pub fn stop(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
-        let bus = lock(&self.bus);
-        for pause in &self.hardware.pause {
-            pause.store(true, Ordering::SeqCst);
+        let mut bus = lock(&self.bus);
+        bus.stopping = true;
+        bus.refresh_engines();
+        for condition in self.work.iter().chain([&self.quiet, &self.pump]) {
+            condition.notify_all();
         }
-        drop(bus);
-        for work in &self.work {
-            work.notify_all();
-        }
-        self.pump.notify_all();
     }
 
     /// Consumes the posted writes of core `core` until there are none, or until its notifications have no room.
     ///
-    /// The idle flag is 1 when this returns: the card looks again only when kicked, except the pump while there is a backlog.
+    /// The idle flag is 1 when this returns: the card looks again only when kicked, except the pump after a stall.
     pub fn serve_ring(&self, core: usize) {
         let Some(ring) = self.rings.get(core) else { return };
         let mut consumer = lock(ring);
@@ -332,96 +353,15 @@ impl Chip {
                     *consumer = consumer.wrapping_add(1);
                 }
                 stalled |= bus.notifier.has_backlog(core);
+                // The ring is left for the pump, which must not conclude from an empty backlog that nothing waits here: the
+                // next notification of anybody flushes the backlog and does not know of the ring behind it.
+                bus.set_stalled(core, stalled);
                 let _ = memories.soc.store_release_u32(block + core_block::POSTED_CONSUMER, *consumer);
             });
             if stalled || batch == 0 || self.cpu_in_reset.load(Ordering::SeqCst) {
                 return stalled;
             }
         }
-    }
-
-    /// Returns the card to its state after a reset of this kind. The management CPU does not run.
-    pub fn reset_state(&self, reason: ResetReason) {
-        self.cpu_in_reset.store(true, Ordering::SeqCst);
-        let mut rings: Vec<MutexGuard<'_, u32>> = self.rings.iter().map(lock).collect();
-        let mut bus = lock(&self.bus);
-        bus.request_cpu_reset(reason);
-        bus.requests.cpu_reset = None;
-        if resets_the_card(reason) {
-            while bus.any_engine_running() && !self.stopping.load(Ordering::SeqCst) {
-                bus = self.quiet.wait(bus).unwrap_or_else(PoisonError::into_inner);
-            }
-            let scope = if reason == ResetReason::PowerOn { ResetScope::PowerOn } else { ResetScope::Software };
-            self.hardware.registers.reset(scope);
-            self.hardware.registers.write(psoc::BOOT_STRAP_PINS, self.options.straps);
-            bus.request_cpu_reset(reason);
-            bus.requests.cpu_reset = None;
-            bus.reset_units();
-            let hbm = &self.hardware.memories.hbm;
-            if let Some(len) = hbm.len().checked_sub(SURVIVING_HBM) {
-                let _ = hbm.punch_hole(SURVIVING_HBM, len);
-            }
-        }
-        bus.watchdog = Watchdog::default();
-        bus.show_watchdog();
-        bus.notifier.reset(&self.hardware.memories);
-        for ring in &mut rings {
-            **ring = 0;
-        }
-        self.reset_rings();
-        self.write_info_page(reason);
-    }
-
-    fn reset_rings(&self) {
-        let soc = &self.hardware.memories.soc;
-        for core in 0..CORES {
-            let block = core_block::offset(core);
-            let _ = soc.write_u32(block + core_block::POSTED_PRODUCER, 0);
-            let _ = soc.write_u32(block + core_block::POSTED_CONSUMER, 0);
-            let _ = soc.store_release_u32(block + core_block::POSTED_IDLE, 1);
-        }
-        let _ = soc.write_bytes(bar0::CONTROL + control::ROUTE, &[0; QMANS]);
-    }
-
-    fn write_info_page(&self, reason: ResetReason) {
-        let memories = &self.hardware.memories;
-        let fields = [
-            (info::VERSION, info::VERSION_VALUE),
-            (info::POSTED_ENTRIES, core_block::POSTED_ENTRIES),
-            (info::NOTIFY_ENTRIES, core_block::NOTIFY_ENTRIES),
-            (info::RESET_REASON, reason as u32),
-            (info::STRAPS, self.options.straps),
-            (info::DMA_QUEUE_DEPTH, dma::QUEUE_DEPTH as u32),
-            (info::LOCKSTEP, u32::from(self.options.lockstep)),
-            (info::MAGIC, info::MAGIC_VALUE),
-        ];
-        let _ = memories.soc.write_u64(bar0::INFO + info::HOST_BYTES, memories.host.len());
-        let _ = memories.soc.write_u64(bar0::INFO + info::HBM_BYTES, memories.hbm.len());
-        for (field, value) in fields {
-            let _ = memories.soc.store_release_u32(bar0::INFO + field, value);
-        }
-    }
-
-    /// The management CPU runs again.
-    pub fn out_of_reset(&self) {
-        self.with_bus(|bus| {
-            bus.in_reset = false;
-            for index in 0..dma::CORES {
-                bus.refresh_dma(index);
-                bus.refresh_tpc(index);
-            }
-            self.hardware.registers.write(psoc::BTM_FSM, 0);
-        });
-        self.cpu_in_reset.store(false, Ordering::SeqCst);
-        // The CPU may have run, and kicked, before this call.
-        for core in 0..CORES {
-            self.serve_ring(core);
-        }
-    }
-
-    /// True from the request of a reset until the CPU runs again.
-    pub fn is_in_reset(&self) -> bool {
-        self.cpu_in_reset.load(Ordering::SeqCst)
     }
 
     /// Counts a trapped access of the management CPU.
@@ -464,5 +404,5 @@ fn is_runnable(bus: &Bus, engine: usize) -> bool {
 }
 
 fn needs_pump(bus: &Bus) -> bool {
-    bus.has_payloads() || (0..CORES).any(|core| bus.notifier.has_backlog(core))
+    bus.has_payloads() || (0..CORES).any(|core| bus.is_ring_waiting(core))
 }

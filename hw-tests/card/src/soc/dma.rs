@@ -112,7 +112,7 @@ impl Bus {
     pub(super) fn dma_runnable(&self, index: usize) -> bool {
         let core = &self.dma[index];
         let work = core.paused.is_some() || !core.queue.is_empty();
-        let ready = work && !core.running && !core.stopped && !self.in_reset;
+        let ready = work && !core.running && !core.stopped && !self.do_engines_stand_still();
         let register = |inside| self.hardware.registers.read(regs::base(index) + inside);
         ready && register(regs::CFG_0) & 1 != 0 && register(regs::CFG_1) & 1 == 0
     }
@@ -211,7 +211,7 @@ impl Bus {
         self.hardware.registers.write(base + regs::STS0, if busy { BUSY } else { 0 });
         self.hardware.registers.write(base + regs::STS1, is_halt);
         if let Some(pause) = self.hardware.pause.get(index) {
-            let keep_out = halted || !enabled || self.in_reset || core.stopped || core.aborting;
+            let keep_out = halted || !enabled || self.do_engines_stand_still() || core.stopped || core.aborting;
             pause.store(keep_out, Ordering::Relaxed);
         }
         if self.dma_runnable(index) {

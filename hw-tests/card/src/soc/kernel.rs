@@ -61,6 +61,9 @@ pub(super) fn run(chip: &Chip, index: usize, taken: &mut Taken, limit: u64) -> E
             Outcome::Halted => return Ended::Halted,
             Outcome::OutOfBudget => done += SLICE,
             Outcome::Fault(fault) => {
+                // The cause register holds a bit; the operation and its operands are in this line alone.
+                eprintln!("card: TPC {index}: {fault}");
+                chip.with_bus(|bus| bus.tpc[index].set_last_fault(fault.to_string()));
                 return Ended::Fault { cause: fault.cause.bit() };
             }
         }

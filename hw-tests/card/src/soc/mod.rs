@@ -5,7 +5,8 @@
 //!
 //! | File | Subject |
 //! |---|---|
-//! | `chip.rs` | threads, lock order, rings, reset |
+//! | `chip.rs` | threads, lock order, rings |
+//! | `reset.rs` | reset of the card and of the management CPU, information page |
 //! | `bus.rs` | every 32-bit write: decode, protection, side effects |
 //! | `register_file.rs`, `reset_values.rs` | storage of registers and what a reset does to it |
 //! | `address.rs`, `mmu.rs`, `protection.rs` | decoding, translation, closed ranges |
@@ -25,6 +26,7 @@ mod protection;
 mod psoc;
 mod qman;
 mod register_file;
+mod reset;
 mod reset_values;
 mod sync_manager;
 mod tpc;
@@ -163,6 +165,13 @@ impl Soc {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.chip.counters()
+    }
+
+    /// The last fault of TPC `tpc` (0-7) in words, for a person: address of the bundle, cause bit, operation, refused address.
+    /// It survives resets; `None` when there was none, and for a number that is no TPC. A fault is also a line on stderr.
+    #[must_use]
+    pub fn last_tpc_fault(&self, tpc: usize) -> Option<String> {
+        self.chip.with_bus(|bus| bus.tpc.get(tpc)?.last_fault().map(String::from))
     }
 
     /// Ends the SoC's threads and waits for them. Safe to call twice; dropping the SoC does it too.

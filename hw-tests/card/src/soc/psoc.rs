@@ -2,6 +2,9 @@
 //! (`gaudi-soc.md` 5, 12, 15.1, `boot-protocol.md` 2).
 //!
 //! For: their side effects. Owns: the time-stamp counter. Never: resets anything itself; it asks for a reset.
+//!
+//! Device time is computed when the host or an engine reads it. The shadow's TIMESTAMP_CNTCV holds what was last written and
+//! is never refreshed: firmware, which reads nothing but the shadow, cannot read device time and has its own timer.
 
 use std::time::Instant;
 
@@ -109,12 +112,23 @@ impl Bus {
         self.hardware.registers.write(psoc::BTM_FSM, BTM_FSM_BUSY);
         if resets_the_card(reason) {
             self.in_reset = true;
-            for index in 0..super::dma::CORES {
-                self.refresh_dma(index);
-                self.refresh_tpc(index);
-            }
+            self.due.card = true;
+            self.refresh_engines();
+        } else {
+            self.due.cpu = true;
         }
         self.requests.cpu_reset = Some(reason);
+    }
+
+    /// A reset of this kind is done. One of the whole card answers every request, one of the CPU alone only its like.
+    pub(super) fn reset_is_answered(&mut self, reason: ResetReason) {
+        self.due.cpu = false;
+        self.due.card &= !resets_the_card(reason);
+    }
+
+    /// True when a reset was asked for and is not done.
+    pub(super) fn is_reset_due(&self) -> bool {
+        self.due.cpu || self.due.card
     }
 }
 

@@ -58,6 +58,8 @@ pub(super) struct TpcCore {
     stopped: bool,
     generation: u32,
     aborting: bool,
+    /// The last fault in words; outlives resets.
+    last_fault: Option<String>,
 }
 
 /// A launch that a worker has taken.
@@ -87,6 +89,16 @@ impl TpcCore {
         self.stopped = false;
         self.generation = self.generation.wrapping_add(1);
         self.aborting = self.running;
+    }
+
+    /// What the last fault was, in words.
+    pub fn last_fault(&self) -> Option<&str> {
+        self.last_fault.as_deref()
+    }
+
+    /// Keeps a fault in words.
+    pub fn set_last_fault(&mut self, fault: String) {
+        self.last_fault = Some(fault);
     }
 
     /// True while a worker executes bundles.
@@ -138,7 +150,7 @@ impl Bus {
     pub(super) fn tpc_runnable(&self, index: usize) -> bool {
         let core = &self.tpc[index];
         let work = core.paused.is_some() || !core.queue.is_empty();
-        let ready = work && !core.running && !core.stopped && !self.in_reset;
+        let ready = work && !core.running && !core.stopped && !self.do_engines_stand_still();
         ready && self.hardware.registers.read(regs::base(index) + regs::TPC_STALL) & 1 == 0
     }
 
@@ -231,7 +243,8 @@ impl Bus {
         self.hardware.registers.write(base + regs::STATUS, status);
         let engine = dma::CORES + index;
         if let Some(pause) = self.hardware.pause.get(engine) {
-            pause.store(stalled || self.in_reset || core.stopped || core.aborting, Ordering::Relaxed);
+            let keep_out = stalled || self.do_engines_stand_still() || core.stopped || core.aborting;
+            pause.store(keep_out, Ordering::Relaxed);
         }
         if self.tpc_runnable(index) {
             self.requests.engines |= 1 << engine;

@@ -24,6 +24,11 @@ const DST_OUTER: u32 = 0x054;
 /// Shows how many 4 KiB blocks of the transfer in execution are left (chosen: the documents call it a status register only),
 /// so that firmware can tell a slow transfer from one that hangs.
 pub(super) const WR_INFLIGHTS: u32 = 0x134;
+/// User bits \[31:11\] of the core's writes; they ask the SRAM for a reduction (`qman.md` 5.5).
+const WR_AWUSER_31_11: u32 = 0x130;
+/// Values that ask for a plain write: 1 is the driver's, 0 stands before the driver has set it (chosen). The codes of the
+/// reductions are not public, so any other value is one that this card does not have.
+const PLAIN_WRITE: std::ops::RangeInclusive<u32> = 0..=1;
 /// Stream number by which engines sign their accesses.
 pub(super) const ENGINE_STREAM: usize = 7;
 
@@ -150,6 +155,7 @@ impl Transfer {
         let left = destination.total();
         let sides_differ = matches!(&source, Source::Memory(walk) if walk.total() != left);
         let exotic = commit::TRANSPOSE | commit::DTYPE | commit::COMPRESS | commit::DECOMPRESS;
+        let reduces = !PLAIN_WRITE.contains(&read(WR_AWUSER_31_11));
         let secure = read(dma_core::PROT) & 1 != 0;
         let props = read(if secure { dma_core::SECURE_PROPS } else { dma_core::NON_SECURE_PROPS });
         let completion = (control & commit::WR_COMP_EN != 0)
@@ -160,7 +166,7 @@ impl Transfer {
             left,
             access: Attributes::from_props(secure, props, initiator(index, ENGINE_STREAM)),
             completion,
-            unsupported: control & exotic != 0 || sides_differ,
+            unsupported: control & exotic != 0 || sides_differ || reduces,
         }
     }
 

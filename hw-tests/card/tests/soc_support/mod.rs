@@ -122,6 +122,8 @@ impl Card {
         let block = core_block::offset(core);
         let producer = soc.load_acquire_u32(block + core_block::NOTIFY_PRODUCER).unwrap();
         let mut consumer = soc.read_u32(block + core_block::NOTIFY_CONSUMER).unwrap();
+        let waiting = producer.wrapping_sub(consumer);
+        assert!(waiting <= core_block::NOTIFY_ENTRIES, "{waiting} notifications: consumed {consumer} of {producer}");
         let mut out = Vec::new();
         while consumer != producer && (out.len() as u32) < limit {
             let slot = u64::from(consumer % core_block::NOTIFY_ENTRIES);
@@ -204,7 +206,7 @@ impl Card {
         self.write(base + dma_core::COMMIT, control);
     }
 
-    /// What the harness does after a reset was asked for.
+    /// What the harness does after a reset was asked for. The caller holds the CPU: nobody uses its side of the rings now.
     pub fn answer_reset(&self, reason: ResetReason) {
         self.soc.reset_state(reason);
         self.soc.out_of_reset();
