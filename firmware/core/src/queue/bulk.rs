@@ -31,7 +31,7 @@ impl Bulk {
 
 /// Goes on with the stream's bulk write. `None` when it is done or more can be done at once.
 pub(super) fn run<P: QueuePorts>(stream: &mut Stream, shared: &mut Shared, ports: &mut P) -> Option<Exit> {
-    let Some(bulk) = stream.bulk else { return None };
+    let bulk = stream.bulk?;
     if let Err(error) = stream.fetcher.ensure(1, stream.access.fetch, ports) {
         return Some(Exit::Fetch(error));
     }
