@@ -1,226 +1,219 @@
-//! What a person sees of the program behind `cargo run`: exit codes, messages, and `guest` with programs of their own.
+//! The program as a person uses it: arguments, exit codes, output, what it leaves behind. Most guests run without the card;
+//! what the card and the driver do is tested end to end.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use coxswain_machine::image::{self, Stage};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_coxswain");
-/// A dynamic program that every machine which can build this has.
-const DYNAMIC_SHELL: &str = "/bin/bash";
-
-fn coxswain(arguments: &[&str]) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command.args(arguments).stdin(Stdio::null());
+fn coxswain(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_coxswain"));
+    command.args(words).stdin(Stdio::null());
     command
 }
 
-/// Runs to the end; never for a guest that may hang.
-fn run(arguments: &[&str]) -> Output {
-    coxswain(arguments).output().unwrap()
+/// Runs `program` in a guest without the card.
+fn guest(options: &[&str], program: &[&str]) -> Output {
+    coxswain(&[&["guest", "--without-card"], options, &["--"], program].concat())
+        .output()
+        .expect("the program can be started")
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Runs with a guest take turns.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+/// Waits for `condition`.
+fn eventually(what: &str, limit: u64, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(limit);
+    while !condition() {
+        assert!(Instant::now() < end, "{what} did not happen within {limit} s");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
-/// The text of the last line that names the run folder, for messages of failures.
-fn run_folder(errors: &str) -> &str {
-    errors.lines().rev().find(|line| line.starts_with("logs in ")).unwrap_or("no run folder")
+/// True while a process has `text` in its command line.
+fn is_running(text: &str) -> bool {
+    is_running_with(&[text])
+}
+
+/// True while a process has all of `texts` in its command line.
+fn is_running_with(texts: &[&str]) -> bool {
+    fs::read_dir("/proc").expect("/proc is there").flatten().any(|entry| {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        texts.iter().all(|text| line.contains(text))
+    })
 }
 
 #[test]
-fn wrong_arguments_end_with_exit_code_2_and_say_which() {
-    let missing = "./no/such/thing";
-    for (arguments, words) in [
-        (&["explode"][..], "explode"),
-        (&["--memory", "64"], "--memory"),
+fn wrong_arguments_end_with_exit_code_2_and_a_line_that_says_why() {
+    for (words, line) in [
+        (&["guest", "--", "./no-such-program"][..], "./no-such-program: no such file"),
+        (&["guest", "--share", "/no/such/folder", "--", "true"], "--share /no/such/folder: no such folder"),
+        (&["shell", "--kernel", "/no/kernel"], "--kernel /no/kernel: no such file"),
+        (&["--modules", "/no/modules"], "--modules /no/modules: no such folder"),
+        (&["image", "list", "/no/image.itb"], "/no/image.itb"),
+        (&["--memory", "100"], "256..=2816"),
+        (&["explode"], "explode"),
         (&["--gdb", "card"], "--gdb"),
         (&["guest"], "PROGRAM"),
         (&["guest", "--driver-option", "memory_scrub", "--", "true"], "name=value"),
-        (&["guest", "--share", missing, "--", "true"], "no such folder"),
-        (&["guest", "--kernel", missing, "--", "true"], "no such file"),
-        (&["guest", "--modules", missing, "--", "true"], "no such folder"),
-        (&["image", "list", missing], missing),
+        (&["guest", "--", "frobnicate"], "frobnicate: neither a file here nor a command of the guest"),
     ] {
-        let output = run(arguments);
-        let errors = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
-        assert!(errors.contains(words), "{arguments:?}: {errors}");
-        assert!(errors.starts_with("error: "), "{arguments:?}: {errors}");
-        assert!(output.stdout.is_empty(), "{arguments:?}");
+        let output = coxswain(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {}", said(&output));
+        assert!(said(&output).contains(line), "{words:?}: {}", said(&output));
+        assert!(said(&output).lines().any(|said| said.starts_with("error: ")), "{words:?}: {}", said(&output));
+        assert!(output.stdout.is_empty(), "{words:?}");
     }
 }
 
 #[test]
 fn help_names_every_command() {
-    let output = run(&["--help"]);
+    let output = coxswain(&["--help"]).output().unwrap();
     assert!(output.status.success());
+    let help = String::from_utf8_lossy(&output.stdout).into_owned();
     for command in ["guest", "shell", "boot", "setup", "image"] {
-        assert!(text(&output.stdout).lines().any(|line| line.trim_start().starts_with(command)), "{command}");
+        assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is missing in\n{help}");
     }
 }
 
 #[test]
 fn an_image_file_is_listed_and_another_file_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("gaudi-fit.itb");
-    fs::write(&file, image::pack(Stage::Control, &[0x1D; 100], 0x4000_0000, 0x4000_0040, "1.2.3")).unwrap();
-    let output = run(&["image", "list", file.to_str().unwrap()]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let listing = text(&output.stdout);
-    for line in ["coxswain,version = \"1.2.3\"", "load = 0x40000000", "entry = 0x40000040", "algo = \"sha512\""] {
-        assert!(listing.contains(line), "{line} is missing in\n{listing}");
-    }
-    fs::write(&file, "a text that is longer than the header of an image file").unwrap();
-    let output = run(&["image", "list", file.to_str().unwrap()]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let image = coxswain_machine::image::pack(coxswain_machine::image::Stage::Control, &[7; 64], 0x1000, 0x1000, "1.2");
+    fs::write(file.path(), image).unwrap();
+    let path = file.path().to_str().unwrap();
+    let output = coxswain(&["image", "list", path]).output().unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("load = 0x1000"));
+    fs::write(file.path(), "something else").unwrap();
+    let output = coxswain(&["image", "list", path]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("is not an image file"), "{}", text(&output.stderr));
 }
 
 #[test]
-fn a_guest_program_that_does_not_exist_is_wrong_usage() {
-    let _turn = turn();
-    for (program, words) in [
-        ("./no-such-program", "./no-such-program: no such file"),
-        ("frobnicate", "frobnicate: neither a file here nor a command of the guest"),
-    ] {
-        let output = run(&["guest", "--", program]);
-        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
-        assert!(text(&output.stderr).lines().any(|line| line.contains(words)), "{}", text(&output.stderr));
-    }
-}
-
-/// A started program behind `cargo run`, killed when a test fails.
-struct Running {
-    child: Child,
-    output: BufReader<std::process::ChildStdout>,
-    errors: Option<std::thread::JoinHandle<String>>,
-}
-
-impl Running {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = coxswain(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let mut stderr = child.stderr.take().unwrap();
-        // Read beside the output: a full pipe would stop the program.
-        let errors = std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            let _ = stderr.read_to_end(&mut bytes);
-            text(&bytes)
-        });
-        Self { child, output, errors: Some(errors) }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    /// Waits for the end: exit code, what is left of the output, standard error.
-    fn end(mut self, limit: Duration) -> (Option<i32>, String, String) {
-        let deadline = Instant::now() + limit;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "still running after {limit:?}");
-            std::thread::sleep(Duration::from_millis(50));
-        };
-        let mut rest = String::new();
-        self.output.read_to_string(&mut rest).unwrap();
-        (status.code(), rest, self.errors.take().unwrap().join().unwrap())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Nothing to do for one that has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The program waits in the guest for a file that the test makes only when it has seen the program's first line.
-#[test]
-fn a_dynamic_program_streams_its_output_shares_files_both_ways_and_gives_its_exit_code() {
-    let _turn = turn();
+fn a_programs_exit_code_output_and_shared_files_come_back() {
     let share = tempfile::tempdir().unwrap();
-    let script = "test -e \"$1\" && echo ready; echo problem >&2; until [ -e /share/question ]; do sleep 0.1; done; \
+    fs::write(share.path().join("in"), "forth\n").unwrap();
+    let script = "cat /share/in; printf '\\000\\377\\r\\n'; echo back > /share/out; exit 7";
+    let output = guest(&["--share", share.path().to_str().unwrap()], &["sh", "-c", script]);
+    assert_eq!(output.status.code(), Some(7), "{}", said(&output));
+    assert_eq!(output.stdout, b"forth\n\0\xFF\r\n");
+    assert_eq!(fs::read_to_string(share.path().join("out")).unwrap(), "back\n");
+}
+
+#[test]
+fn a_dynamic_program_of_this_machine_runs_with_its_libraries() {
+    let program = ["/usr/bin/env", "/bin/env"].into_iter().find(|path| Path::new(path).exists()).unwrap();
+    let output = guest(&[], &[program, "--version"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let here = Command::new(program).arg("--version").output().unwrap();
+    assert_eq!(output.stdout, here.stdout);
+}
+
+/// The program waits in the guest for a file that appears only after its first line was seen here.
+#[test]
+fn beside_the_card_output_arrives_while_the_program_runs_and_its_exit_code_at_the_end() {
+    let share = tempfile::tempdir().unwrap();
+    let mut errors = tempfile::NamedTempFile::new().unwrap();
+    let script = "test -c /dev/accel/accel0 && echo ready; until [ -e /share/question ]; do sleep 0.1; done; \
                   read -r word </share/question; echo \"${word^^}\" >/share/answer; mkdir /share/made; exit 7";
-    let folder = share.path().to_str().unwrap();
-    let node = "/dev/accel/accel0";
-    let mut running = Running::start(&["guest", "--share", folder, "--", DYNAMIC_SHELL, "-c", script, "sh", node]);
-    let first = running.line();
-    // The name is written whole: the guest must not see a file without its text.
+    let mut child = coxswain(&["guest", "--share", share.path().to_str().unwrap(), "--", "/bin/bash", "-c", script])
+        .stdout(Stdio::piped())
+        .stderr(errors.reopen().unwrap())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    output.read_line(&mut first).unwrap();
+    // Put there whole: the guest must not see a file without its text. Also after a wrong line, so that the guest ends.
     fs::write(share.path().join("writing"), "anchor\n").unwrap();
     fs::rename(share.path().join("writing"), share.path().join("question")).unwrap();
-    let (code, rest, errors) = running.end(Duration::from_secs(120));
-    let place = run_folder(&errors);
-    assert_eq!(first, "ready", "{errors}");
-    assert_eq!(rest, "problem\n", "{place}");
-    assert_eq!(code, Some(7), "{errors}");
-    assert_eq!(fs::read_to_string(share.path().join("answer")).unwrap(), "ANCHOR\n", "{place}");
-    assert!(share.path().join("made").is_dir(), "{place}");
+    let status = child.wait().unwrap();
+    let mut said = String::new();
+    errors.read_to_string(&mut said).unwrap();
+    assert_eq!(status.code(), Some(7), "{said}");
+    assert_eq!(first, "ready\n", "{said}");
+    assert_eq!(output.lines().count(), 0);
+    assert_eq!(fs::read_to_string(share.path().join("answer")).unwrap(), "ANCHOR\n");
+    assert!(share.path().join("made").is_dir());
 }
 
 #[test]
-fn trouble_in_the_guests_kernel_fails_the_run_although_the_program_succeeded() {
-    let _turn = turn();
-    let report = "BUG: made up by a test";
-    let script = format!("echo '<0>{report}' >/dev/kmsg; sleep 1");
-    let running = Running::start(&["guest", "--without-card", "--", "sh", "-c", &script]);
-    let (code, _, errors) = running.end(Duration::from_secs(120));
-    assert_eq!(code, Some(1), "{errors}");
-    assert!(errors.lines().any(|line| line.starts_with("FAILED: ") && line.contains(report)), "{errors}");
-    assert!(errors.contains("all logs: "), "{errors}");
+fn an_interrupted_run_with_the_card_ends_both_emulators_and_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = coxswain(&["guest", "--", "sh", "-c", "echo ready; sleep 1000"])
+        .env("TMPDIR", folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    let mark = folder.path().to_str().unwrap();
+    let emulators = ["qemu-system-x86_64", "qemu-system-aarch64"].map(|name| is_running_with(&[mark, name]));
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(first, "ready\n");
+    assert_eq!(emulators, [true; 2]);
+    assert!(!is_running(mark));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]
-fn a_program_that_takes_too_long_is_ended_with_exit_code_124() {
-    let _turn = turn();
-    let running = Running::start(&["guest", "--without-card", "--timeout", "2", "--", "sleep", "1000"]);
-    let (code, _, errors) = running.end(Duration::from_secs(120));
-    assert_eq!(code, Some(124), "{errors}");
-    assert!(errors.contains("sleep: not done after 2 s"), "{errors}");
-}
-
-/// Command lines of all processes that contain `text`.
-fn processes_with(text: &str) -> Vec<String> {
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " ")).filter(|line| line.contains(text)).collect()
-}
-
-fn names_with(folder: &Path, text: &str) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| name.contains(text)).collect()
+fn a_program_that_takes_too_long_or_dies_of_a_signal_is_told_apart() {
+    let slow = guest(&["--timeout", "1"], &["sleep", "100"]);
+    assert_eq!(slow.status.code(), Some(124), "{}", said(&slow));
+    let dead = guest(&[], &["sh", "-c", "kill -SEGV $$"]);
+    assert_eq!(dead.status.code(), Some(128 + 11), "{}", said(&dead));
 }
 
 #[test]
-fn an_interrupted_run_leaves_no_process_and_no_file_behind() {
-    let _turn = turn();
-    let mut running = Running::start(&["guest", "--", "sh", "-c", "echo ready; sleep 1000"]);
-    assert_eq!(running.line(), "ready");
-    let mark = format!("coxswain-{}-", running.child.id());
-    assert_eq!(processes_with(&mark).len(), 2, "two emulators use the sockets of this run");
-    assert_eq!(names_with(&std::env::temp_dir(), &mark).len(), 1);
-    let process = rustix::process::Pid::from_child(&running.child);
-    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
-    let (code, _, errors) = running.end(Duration::from_secs(20));
-    assert_eq!(code, Some(130), "{errors}");
-    assert!(errors.lines().any(|line| line == "interrupted"), "{errors}");
-    assert_eq!(processes_with(&mark), [""; 0]);
-    assert_eq!(names_with(&std::env::temp_dir(), &mark), [""; 0]);
+fn a_kernel_that_crashes_makes_the_run_fail_and_is_shown() {
+    let output = guest(&[], &["sh", "-c", "echo c > /proc/sysrq-trigger"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = said(&output);
+    assert!(said.contains("FAILED: the kernel reported:") && said.contains("sysrq triggered crash"), "{said}");
+    assert!(said.contains("--- guest console and kernel messages"), "{said}");
+    assert!(said.contains("all logs: "), "{said}");
+}
+
+#[test]
+fn an_interrupted_run_leaves_no_process_and_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = coxswain(&["guest", "--without-card", "--", "sleep", "1000"])
+        .env("TMPDIR", folder.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mark = folder.path().to_str().unwrap();
+    eventually("the start of the emulator", 600, || is_running(mark));
+    let id = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!is_running(mark));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_killed_run_leaves_no_process_and_the_next_one_removes_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = coxswain(&["guest", "--without-card", "--", "sleep", "1000"])
+        .env("TMPDIR", folder.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mark = folder.path().to_str().unwrap();
+    eventually("the start of the emulator", 600, || is_running(mark));
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    eventually("the end of the emulator", 10, || !is_running(mark));
+    let next = coxswain(&["guest", "--without-card", "--", "true"]).env("TMPDIR", folder.path()).output().unwrap();
+    assert_eq!(next.status.code(), Some(0), "{}", said(&next));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
