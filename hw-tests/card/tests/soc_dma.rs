@@ -127,10 +127,11 @@ fn a_write_that_asks_the_sram_to_reduce_is_an_error_and_moves_nothing() {
     }
 }
 
-/// A completion write can commit the next transfer. Whoever kicked such a chain off must get its access back, and a reset
-/// must end it.
+/// A completion write can commit the next transfer. Whoever comes across such a chain must get out of it again: the thread
+/// that kicked it off, the pump (seen here by its watchdog), and a reset.
 #[test]
-fn a_core_that_commits_its_own_work_without_end_holds_neither_an_access_nor_a_reset() {
+fn a_core_that_commits_its_own_work_without_end_holds_no_access_no_watchdog_and_no_reset() {
+    const WATCHDOG: u32 = 0xC4_8000;
     for card in [Card::new(), Card::lockstep()] {
         let base = dma_core::base(2);
         card.write(base + dma_core::PROT, 1);
@@ -141,8 +142,11 @@ fn a_core_that_commits_its_own_work_without_end_holds_neither_an_access_nor_a_re
             cfg(base + dma_core::COMMIT),
         );
         card.write(base + dma_core::WR_COMP_WDATA, FILL | commit::WR_COMP_EN);
+        card.write(WATCHDOG, 20_000);
+        card.write(WATCHDOG + 8, 3);
         card.dma(2, 7, HBM, 8, FILL | commit::WR_COMP_EN);
-        card.notifications(0);
+        eventually("the watchdog's reset", || *card.wires.resets.lock().unwrap() == [ResetReason::Watchdog]);
+        card.answer_reset(ResetReason::Watchdog);
         card.until(is_done(2));
         assert!(is_busy(&card, 2), "it goes on");
         card.write(coxswain_abi::regs::psoc::SW_ALL_RST, 1);
