@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use coxswain_abi::packet::{self, RB};
+use coxswain_abi::packet::{self, EB, Header, RB, opcode};
 use coxswain_abi::regs::SRAM_BASE;
-use coxswain_abi::regs::dma_core::commit;
+use coxswain_abi::regs::dma_core::{self, commit};
 use coxswain_abi::soc::{bar0, control, core_block};
 use coxswain_card::Card;
 use coxswain_host::Host;
@@ -23,6 +23,8 @@ use crate::session::{Config, Session};
 
 /// Longest time in which the firmware must come to rest.
 const REST: Duration = Duration::from_secs(60);
+/// Offset in a DMA core's window with unused registers behind it.
+const BULK_TARGET: u16 = 0x400;
 
 /// Measures everything and returns the figures by name.
 ///
@@ -49,19 +51,9 @@ pub fn measure(tools: Arc<Tools>, firmware: &Arc<Firmware>) -> anyhow::Result<Fi
         figures.insert(format!("instructions, {} from entry to ready", stage.name), count as f64);
     }
     let mut bench = Bench { card, host: &mut host };
-    // The first job touches every path once; what it costs is not what the next ones cost.
-    bench.job(&[])?;
-    let blank = bench.job(&[])?;
-    figures.insert("instructions, blank job: doorbell to sleep".into(), blank.instructions);
-    let message = packet::msg_long(SRAM_BASE + 0x1000, 1, 0);
-    figures.insert("instructions, MSG_LONG packet".into(), bench.per_packet(&message, 64, 512)?);
-    let register = [packet::wreg_32(coxswain_abi::regs::dma_core::SRC_TSIZE_0 as u16, 1, 0)];
-    figures.insert("instructions, WREG_32 packet".into(), bench.per_packet(&register, 64, 512)?);
-    let copy = packet::lin_dma(HBM, HBM + 4096, 64, RB | commit::LIN);
-    figures.insert("instructions, LIN_DMA packet and its completion".into(), bench.per_packet(&copy, 2, 12)?);
-    let one = bench.job(&copy)?;
-    figures.insert("instructions, 64-byte DMA job: doorbell to sleep".into(), one.instructions);
-    figures.insert("trapped accesses, DMA job at depth 1".into(), one.kicks);
+    bench.whole_jobs(&mut figures)?;
+    bench.packets(&mut figures)?;
+    bench.engine(&mut figures)?;
     session.shut_down();
     Ok(figures)
 }
@@ -78,17 +70,99 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    /// Costs of jobs from the doorbell's interrupt to the next sleep.
+    fn whole_jobs(&mut self, figures: &mut Figures) -> anyhow::Result<()> {
+        // The first job touches every path once; what it costs is not what the next ones cost.
+        self.job(&[])?;
+        let blank = self.job(&[])?;
+        figures.insert("instructions, blank job: doorbell to sleep".into(), blank.instructions);
+        let one = self.job(&copy())?;
+        figures.insert("instructions, 64-byte DMA job: doorbell to sleep".into(), one.instructions);
+        figures.insert("trapped accesses, DMA job at depth 1".into(), one.kicks);
+        Ok(())
+    }
+
+    /// Costs of packets in a run of them.
+    fn packets(&mut self, figures: &mut Figures) -> anyhow::Result<()> {
+        let nop = [packet::nop(0)];
+        let long = packet::msg_long(SRAM_BASE + 0x1000, 1, 0);
+        // Base 1 is where the driver has put the sync objects; the increment is 0.
+        let short = [packet::msg_short(1, 0, packet::sob_add(0), 0)];
+        let register = [packet::wreg_32(dma_core::SRC_TSIZE_0 as u16, 1, 0)];
+        let fence = [packet::fence(0, 0, 0, 0)];
+        for (name, packet) in [
+            ("NOP", &nop[..]),
+            ("MSG_LONG", &long),
+            ("MSG_SHORT", &short),
+            ("WREG_32", &register),
+            ("satisfied FENCE", &fence),
+        ] {
+            figures.insert(format!("instructions, {name} packet"), self.per_packet(packet, 64, 512)?);
+        }
+        let five = [&nop[..], &long, &short, &register, &fence].concat();
+        let mean = self.per_packet(&five, 16, 128)? / 5.0;
+        figures.insert("instructions, packet in a mix of five".into(), round(mean));
+        let few = self.job(&bulk(8))?.instructions;
+        let many = self.job(&bulk(108))?.instructions;
+        figures.insert("instructions, further register of a WREG_BULK".into(), round((many - few) / 200.0));
+        Ok(())
+    }
+
+    /// Costs around the engine.
+    fn engine(&mut self, figures: &mut Figures) -> anyhow::Result<()> {
+        figures.insert("instructions, LIN_DMA packet and its completion".into(), self.per_packet(&copy(), 2, 12)?);
+        // With the engine halted, packets start jobs and nothing completes.
+        let (few, _) = self.held_job(&copy().repeat(2))?;
+        let (many, _) = self.held_job(&copy().repeat(12))?;
+        let packet = round((many - few) / 10.0);
+        figures.insert("instructions, LIN_DMA packet to engine started".into(), packet);
+        let (_, after) = self.held_job(&copy())?;
+        figures.insert("instructions, engine interrupt to end of job: to sleep".into(), after);
+        // Each round: the packet, the barrier that blocks, the status of the blocked stream, the completion, the next packet.
+        let round_trip: Vec<u64> = copy().into_iter().chain([packet::nop(EB)]).collect();
+        let trip = self.per_packet(&round_trip, 2, 12)?;
+        figures.insert("instructions, engine barrier: blocked, completion, next packet".into(), round(trip - packet));
+        Ok(())
+    }
+
     /// Waits until core 0 sleeps and returns the instructions that it has retired.
+    ///
+    /// Firmware sets the flag before its last look for work, so the flag alone does not say that it sleeps. It does when
+    /// nothing was waiting at that look: the ring is empty and its producer has not moved around the moment in which the
+    /// flag was seen. Doorbells are rung by this thread only.
     fn at_rest(&self) -> anyhow::Result<u32> {
         let soc = &self.card.memories().soc;
+        let block = core_block::offset(0);
         let end = Instant::now() + REST;
-        while soc.load_acquire_u32(core_block::offset(0) + core_block::WANT_INTERRUPT)? == 0 {
+        loop {
+            let producer = soc.load_acquire_u32(block + core_block::NOTIFY_PRODUCER)?;
+            let consumer = soc.load_acquire_u32(block + core_block::NOTIFY_CONSUMER)?;
+            let doorbells =
+                soc.read_u64(block + core_block::DOORBELLS)? | soc.read_u64(block + core_block::DOORBELLS + 8)?;
+            let flag = soc.load_acquire_u32(block + core_block::WANT_INTERRUPT)?;
+            let still = soc.load_acquire_u32(block + core_block::NOTIFY_PRODUCER)? == producer;
+            if flag == 1 && still && producer == consumer && doorbells == 0 {
+                return Ok(soc.read_u64(bar0::CONTROL + control::INSTRUCTIONS)? as u32);
+            }
             if Instant::now() >= end {
                 bail!("the firmware did not come to rest within {} s", REST.as_secs());
             }
             std::thread::yield_now();
         }
-        Ok(soc.read_u64(bar0::CONTROL + control::INSTRUCTIONS)? as u32)
+    }
+
+    /// Runs one job with DMA0 halted until the firmware rests, then lets DMA0 go on. Returns the instructions of the two
+    /// parts.
+    fn held_job(&mut self, packets: &[u64]) -> anyhow::Result<(f64, f64)> {
+        let halt = dma_core::base(0) + dma_core::CFG_1;
+        let before = self.at_rest()?;
+        self.host.link().write(halt, 1);
+        let ticket = self.host.submit(0, packets)?;
+        let blocked = self.at_rest()?;
+        self.host.link().write(halt, 0);
+        let after = self.at_rest()?;
+        self.host.wait(ticket, self.host.bounds().job)?;
+        Ok((f64::from(blocked.wrapping_sub(before)), f64::from(after.wrapping_sub(blocked))))
     }
 
     /// Runs one job on DMA0 stream 0 from sleep to sleep.
@@ -108,6 +182,22 @@ impl Bench<'_> {
     fn per_packet(&mut self, packet: &[u64], few: usize, many: usize) -> anyhow::Result<f64> {
         let few_cost = self.job(&packet.repeat(few))?.instructions;
         let many_cost = self.job(&packet.repeat(many))?.instructions;
-        Ok(((many_cost - few_cost) / (many - few) as f64 * 100.0).round() / 100.0)
+        Ok(round((many_cost - few_cost) / (many - few) as f64))
     }
+}
+
+/// A copy of 64 bytes in HBM.
+fn copy() -> [u64; 3] {
+    packet::lin_dma(HBM, HBM + 4096, 64, RB | commit::LIN)
+}
+
+/// A WREG_BULK packet: zeros to `pairs` pairs of registers from [`BULK_TARGET`].
+fn bulk(pairs: u32) -> Vec<u64> {
+    let header = Header::new(opcode::WREG_BULK, u32::from(BULK_TARGET) << 8, pairs);
+    std::iter::once(header.0).chain(std::iter::repeat_n(0, pairs as usize)).collect()
+}
+
+/// A figure with two decimals.
+fn round(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
 }
