@@ -131,7 +131,7 @@ impl Captured {
         let text = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
         let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
         let marked = lines().find_map(|line| line.strip_prefix("E: ").or_else(|| line.strip_prefix("error: ")));
-        marked.or_else(|| lines().last()).unwrap_or("it said nothing").to_owned()
+        marked.or_else(|| lines().next_back()).unwrap_or("it said nothing").to_owned()
     }
 }
 
