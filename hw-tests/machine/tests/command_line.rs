@@ -122,7 +122,8 @@ fn beside_the_card_output_arrives_while_the_program_runs_and_its_exit_code_at_th
     let mut errors = tempfile::NamedTempFile::new().unwrap();
     let script = "test -c /dev/accel/accel0 && echo ready; until [ -e /share/question ]; do sleep 0.1; done; \
                   read -r word </share/question; echo \"${word^^}\" >/share/answer; mkdir /share/made; exit 7";
-    let mut child = coxswain(&["guest", "--share", share.path().to_str().unwrap(), "--", "/bin/bash", "-c", script])
+    let folder = share.path().to_str().unwrap();
+    let mut child = coxswain(&["guest", "--timeout", "60", "--share", folder, "--", "/bin/bash", "-c", script])
         .stdout(Stdio::piped())
         .stderr(errors.reopen().unwrap())
         .spawn()

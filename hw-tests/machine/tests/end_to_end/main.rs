@@ -3,6 +3,7 @@
 //!
 //! The tests provision and build what they need by themselves, once per run of this program, and take turns: each has the
 //! machine to itself. A failure names the run folder with all logs.
+#![allow(clippy::unwrap_used, reason = "a test program: a panic is how it fails")]
 
 mod bad_images;
 mod faults;
