@@ -78,11 +78,33 @@ pub mod interrupt {
     /// The driver is ready for events.
     pub const INTS_REGISTER: u32 = 486;
 
-    /// The event that an engine's error interrupt stands for: QMANs and DMA cores of 421..=460.
+    /// Translation failed.
+    pub const MMU_PAGE_FAULT: u32 = 229;
+    /// Ask the host for a reset.
+    pub const DEV_RESET_REQ: u32 = 495;
+
+    /// Distance from these numbers to the events they stand for (`cpucp.md` 12.4: the same for all from 149 on).
+    const TO_EVENT: u32 = 151;
+
+    /// Number of QMAN `index`, in the numbering of [`crate::regs::qman::base`].
     #[must_use]
-    pub const fn engine_event(number: u32) -> Option<u16> {
+    pub const fn queue_manager(index: u32) -> u32 {
+        super::id::queue_manager(index as usize) as u32 - TO_EVENT
+    }
+
+    /// Number of the kernel error of TPC `index` (0..=7).
+    #[must_use]
+    pub const fn tpc_kernel_error(index: u32) -> u32 {
+        super::id::tpc_kernel_error(index as usize) as u32 - TO_EVENT
+    }
+
+    /// The event that an error interrupt stands for: QMANs and DMA cores (421..=460), TPC kernels, page faults, and the
+    /// request for a reset that queue cores send.
+    #[must_use]
+    pub const fn error_event(number: u32) -> Option<u16> {
         match number {
-            421..=428 | 430..=439 | 453..=460 => Some(number as u16 + 151),
+            421..=428 | 430..=439 | 453..=460 | MMU_PAGE_FAULT | DEV_RESET_REQ => Some((number + TO_EVENT) as u16),
+            150..=192 if (number - 150) % 6 == 0 => Some((number + TO_EVENT) as u16),
             _ => None,
         }
     }
@@ -237,13 +259,29 @@ mod tests {
     #[test]
     fn engine_interrupts_stand_for_their_events() {
         for (number, event) in
-            [(421, 572), (428, 579), (430, 581), (431, 582), (432, 583), (439, 590), (453, 604), (460, 611)]
+            [(421, 572), (428, 579), (430, 581), (431, 582), (432, 583), (439, 590), (453, 604), (460, 611), (150, 301)]
+                .into_iter()
+                .chain([(192, 343), (229, 380), (495, 646)])
         {
-            assert_eq!(interrupt::engine_event(number), Some(event));
+            assert_eq!(interrupt::error_event(number), Some(event));
         }
-        for number in [420, 429, 440, 452, 461, 484, 485, 486] {
-            assert_eq!(interrupt::engine_event(number), None);
+        for number in [149, 151, 193, 228, 230, 420, 429, 440, 452, 461, 484, 485, 486, 494] {
+            assert_eq!(interrupt::error_event(number), None);
         }
+    }
+
+    #[test]
+    fn numbers_and_events_agree_in_both_directions() {
+        for index in 0..18 {
+            let number = interrupt::queue_manager(index);
+            assert_eq!(interrupt::error_event(number), Some(id::queue_manager(index as usize)));
+        }
+        for index in 0..8 {
+            let number = interrupt::tpc_kernel_error(index);
+            assert_eq!(interrupt::error_event(number), Some(id::tpc_kernel_error(index as usize)));
+        }
+        assert_eq!(interrupt::error_event(interrupt::MMU_PAGE_FAULT), Some(id::MMU_PAGE_FAULT));
+        assert_eq!(interrupt::error_event(interrupt::DEV_RESET_REQ), Some(id::DEV_RESET_REQ));
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub mod info {
     pub const MMU_GENERATION: u64 = 0x30;
     /// u32: why the CPU last left reset, a [`super::ResetReason`] value.
     pub const RESET_REASON: u64 = 0x38;
-    /// u32: board straps; bit 0 = static loader instead of COMMS.
+    /// u32: board straps; see [`super::straps`].
     pub const STRAPS: u64 = 0x3C;
     /// u32: descriptors a DMA core accepts beyond the one in execution.
     pub const DMA_QUEUE_DEPTH: u64 = 0x40;
@@ -96,6 +96,24 @@ pub mod info {
     pub const MAGIC_VALUE: u32 = 0x5753_5843;
     /// Value of [`VERSION`].
     pub const VERSION_VALUE: u32 = 1;
+}
+
+/// Board straps: bit 0 = static loader instead of COMMS, bits 5:4 = cores that do nothing but queues.
+pub mod straps {
+    /// Use the static loader.
+    pub const STATIC_LOADER: u32 = 1 << 0;
+
+    /// Cores beside the control core that do nothing but queues, 0..=3; 0: the control core does them.
+    #[must_use]
+    pub const fn queue_cores(straps: u32) -> u32 {
+        straps >> 4 & 3
+    }
+
+    /// The straps with `cores` queue cores (0..=3).
+    #[must_use]
+    pub const fn with_queue_cores(straps: u32, cores: u32) -> u32 {
+        straps & !(3 << 4) | (cores & 3) << 4
+    }
 }
 
 /// The control page: offsets of fields. Written by firmware only.

@@ -1,18 +1,16 @@
 //! The image proper, for the target only.
 
-extern crate alloc;
-
 use alloc::boxed::Box;
 use core::mem::MaybeUninit;
 
+use crate::queue_cores;
 use coxswain_abi::regs::psoc::{self, boot_status, sts0};
-use coxswain_abi::soc::info as card_info;
 use coxswain_core::control::{Control, Next};
 use coxswain_core::cpucp;
 use coxswain_core::cpucp::telemetry::ConstantTelemetry;
 use coxswain_core::ports::PostedWrites;
 use coxswain_core::queue::QueueEngine;
-use coxswain_gaudi::{identity, queues};
+use coxswain_gaudi::identity;
 use coxswain_qemu_virt::board::Board;
 use coxswain_qemu_virt::boot_info::{self, BootInfo, Stage};
 use coxswain_qemu_virt::clock::BoardClock;
@@ -21,8 +19,8 @@ use coxswain_qemu_virt::{clock, el, el1_entry, gic, heap, log, paging, pmu, smc,
 
 el1_entry!(control_main);
 
-/// Bytes of the start-up heap: page tables and the control loop's state.
-const HEAP_BYTES: usize = 192 * 1024;
+/// Bytes of the start-up heap: page tables, the control loop's state, and that of up to three queue cores.
+const HEAP_BYTES: usize = 512 * 1024;
 
 /// What the control image says about itself in CPU_BOOT_DEV_STS0 (`boot-protocol.md` 11).
 const STATUS: u32 = sts0::ENABLED | sts0::FW_LD_COM_EN | sts0::DRAM_INIT_EN | cpucp::CAPABILITIES;
@@ -38,7 +36,7 @@ fn control_main(boot_info: u64) -> ! {
     text!("Coxswain control {}", env!("CARGO_PKG_VERSION"));
     let (mut info, mut board) = start(boot_info, clock);
     stage::note_entered(&mut info, Stage::Control, entered, instructions);
-    let control = control(&board);
+    let control = control(queue_cores::start(&board, info.cores, clock));
     defmt::info!("control: monitor version {}, heap {=usize} bytes used", smc::monitor_version(), heap::used());
 
     for (offset, value) in [
@@ -71,10 +69,7 @@ fn control_main(boot_info: u64) -> ! {
 }
 
 /// Builds the control loop on the start-up heap, for ever: the queue engine holds a fetched block for each of its 90 streams.
-fn control(board: &Board) -> &'static mut Control<ConstantTelemetry> {
-    let depth = board.soc.info_u32(card_info::DMA_QUEUE_DEPTH).min(u32::from(u16::MAX) - 1) as u16 + 1;
-    let mut engine = QueueEngine::new();
-    queues::add_all(&mut engine, depth);
+fn control(engine: QueueEngine) -> &'static mut Control<ConstantTelemetry> {
     let server = cpucp::Server::new(&IDENTITY);
     Box::leak(Box::new(Control::new(engine, server, ConstantTelemetry::new(identity::SENSORS))))
 }

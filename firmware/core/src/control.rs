@@ -12,7 +12,7 @@
 
 use coxswain_abi::comms::{Command, CommandWord};
 use coxswain_abi::event::{Event, id, interrupt};
-use coxswain_abi::regs::{self, cpu_if, psoc, qman};
+use coxswain_abi::regs::{self, cpu_if, psoc};
 use coxswain_abi::soc::Notification;
 
 use crate::boot::comms::{Server as CommsServer, Step as CommsStep};
@@ -21,12 +21,7 @@ use crate::cpucp::{self, Signal};
 use crate::event::EventQueue;
 use crate::ports::{Clock, HostMemory, Notifications, PostedWrites, Registers};
 use crate::queue::{QueueEngine, QueuePorts};
-
-/// Notifications taken before the queues get their turn.
-const NOTIFICATIONS_PER_STEP: usize = 64;
-/// From an error that leaves a job without completion to the request for a reset: the driver reads the cause registers and
-/// tells its user in this time (`submission-path.md` 8.3 R3).
-pub const RESET_GRACE_US: u64 = 1_500_000;
+use crate::queue_core::{NOTIFICATIONS_PER_STEP, QueueCore, Reports};
 
 /// A board as the control loop needs it: every port, and the parts that are used together.
 pub trait ControlBoard: QueuePorts + Notifications + Clock {
@@ -59,7 +54,7 @@ pub enum Next {
 
 /// The control loop's state.
 pub struct Control<T> {
-    queues: QueueEngine,
+    queues: QueueCore,
     cpucp: cpucp::Server,
     telemetry: T,
     events: EventQueue,
@@ -68,8 +63,6 @@ pub struct Control<T> {
     halted: bool,
     /// Packets wait for their turn.
     packets_wait: bool,
-    /// When to ask the host for a reset.
-    reset_due: Option<u64>,
 }
 
 impl<T: Telemetry> Control<T> {
@@ -77,7 +70,7 @@ impl<T: Telemetry> Control<T> {
     #[must_use]
     pub fn new(queues: QueueEngine, cpucp: cpucp::Server, telemetry: T) -> Self {
         Self {
-            queues,
+            queues: QueueCore::new(queues),
             cpucp,
             telemetry,
             events: EventQueue::new(),
@@ -85,14 +78,13 @@ impl<T: Telemetry> Control<T> {
             halted: false,
             // The handshake may have been asked for before the first look.
             packets_wait: true,
-            reset_due: None,
         }
     }
 
     /// The queue engine, for the state dump.
     #[must_use]
     pub const fn queues(&self) -> &QueueEngine {
-        &self.queues
+        self.queues.queues()
     }
 
     /// One round. The caller sleeps when it is told to.
@@ -106,16 +98,12 @@ impl<T: Telemetry> Control<T> {
                 return Next::Reset;
             }
         }
-        let doorbells = board.take_doorbells();
         if self.halted {
+            let _ = board.take_doorbells();
             board.flush();
             return if taken == NOTIFICATIONS_PER_STEP { Next::Again } else { Next::Sleep(None) };
         }
-        if doorbells != [0; 2] {
-            self.queues.on_doorbells(doorbells, board);
-        }
         let more = self.queues.run(board);
-        board.flush();
         if core::mem::take(&mut self.packets_wait) {
             self.serve_packets(board);
         }
@@ -126,54 +114,28 @@ impl<T: Telemetry> Control<T> {
     /// Looks at everything that a lost interrupt or doorbell could have left behind. Call it at the safety tick.
     pub fn sweep<B: ControlBoard>(&mut self, board: &mut B) {
         if !self.halted {
-            self.queues.check_all_doorbells(board);
+            self.queues.sweep(board);
             self.packets_wait = true;
         }
     }
 
     fn on_notification<B: ControlBoard>(&mut self, notification: Notification, board: &mut B) -> Next {
+        if !self.halted && self.queues.on_notification(notification, board) {
+            return Next::Again;
+        }
         match notification {
-            Notification::RegisterWrite { offset, value, .. } => return self.on_register(offset, value, board),
-            Notification::Fence { qman, stream, fence, increment } => {
-                self.queues.on_fence(qman.into(), stream.into(), fence.into(), increment, board);
+            Notification::RegisterWrite { offset: regs::GICD_SETSPI_NSR, value, .. } => self.on_interrupt(value, board),
+            Notification::RegisterWrite { offset: psoc::KMD_MSG_TO_CPU, value, .. } => {
+                return self.on_comms(value, board);
             }
-            Notification::EngineDone { engine } => self.queues.on_engine_done(engine.into()),
-            Notification::EngineError { engine, stopped, .. } => {
-                if stopped {
-                    self.queues.on_engine_stopped(engine.into());
-                }
-                self.report_engine_error(engine.into());
+            Notification::RegisterWrite { offset: cpu_if::QUEUE_INIT | cpu_if::PF_PQ_PI, .. } => {
+                self.packets_wait = true;
             }
             Notification::PageFault { .. } => self.events.post(Event::new(id::MMU_PAGE_FAULT)),
             Notification::Blocked { .. } => self.events.post(Event::new(id::RAZWI_OR_ADC)),
             Notification::SyncManagerError { manager, cause, log } => {
                 self.events.post(Event::sync_manager(manager.into(), cause, log));
             }
-            Notification::WriteFailed { initiator, .. } => self.queues.on_write_failed(initiator, board),
-        }
-        Next::Again
-    }
-
-    /// An engine's own error. A DMA core's also arrives as its error message; the event is the same and joins.
-    fn report_engine_error(&mut self, engine: usize) {
-        match engine {
-            0..=7 => self.events.post(Event::new(id::dma_core(engine))),
-            8..=15 => self.events.post(Event::new(id::tpc_kernel_error(engine - 8))),
-            _ => {}
-        }
-    }
-
-    fn on_register<B: ControlBoard>(&mut self, offset: u32, value: u32, board: &mut B) -> Next {
-        if let Some((number, inside)) = qman::find(offset) {
-            if !self.halted {
-                self.queues.on_register_write(number, inside, value, board);
-            }
-            return Next::Again;
-        }
-        match offset {
-            regs::GICD_SETSPI_NSR => self.on_interrupt(value, board),
-            psoc::KMD_MSG_TO_CPU => return self.on_comms(value, board),
-            cpu_if::QUEUE_INIT | cpu_if::PF_PQ_PI => self.packets_wait = true,
             _ => {}
         }
         Next::Again
@@ -181,7 +143,7 @@ impl<T: Telemetry> Control<T> {
 
     /// A number written to the interrupt register by the host or by an engine.
     fn on_interrupt<B: ControlBoard>(&mut self, number: u32, board: &mut B) {
-        if let Some(event) = interrupt::engine_event(number) {
+        if let Some(event) = interrupt::error_event(number) {
             self.events.post(Event::new(event));
         } else if number == interrupt::PI_UPDATE {
             self.packets_wait = true;
@@ -212,8 +174,7 @@ impl<T: Telemetry> Control<T> {
     /// Stops everything that reaches the host. The card is reset next.
     fn halt(&mut self) {
         self.halted = true;
-        self.reset_due = None;
-        self.queues.reset();
+        self.queues.halt();
         self.events.stop();
     }
 
@@ -246,30 +207,22 @@ impl<T: Telemetry> Control<T> {
         next
     }
 
-    /// Posts events for what went wrong, and the request for a reset when a job can no longer complete. Returns the next
+    /// Posts events for what went wrong, also the request for a reset when a job can no longer complete. Returns the next
     /// deadline.
     fn report<B: ControlBoard>(&mut self, board: &mut B) -> Option<u64> {
-        let mut errors = self.queues.take_errors();
-        while errors != 0 {
-            let number = errors.trailing_zeros() as usize;
-            errors &= errors - 1;
-            self.events.post(Event::new(id::queue_manager(number)));
-        }
-        if self.queues.take_page_fault() {
-            self.events.post(Event::new(id::MMU_PAGE_FAULT));
+        let reports = self.queues.take_reports(board);
+        if !reports.is_empty() {
+            self.post(reports);
         }
         let now = board.now_us();
-        if self.queues.stuck() == 0 {
-            self.reset_due = None;
-        } else {
-            let due = *self.reset_due.get_or_insert_with(|| now.saturating_add(RESET_GRACE_US));
-            if now >= due {
-                self.events.post(Event::new(id::DEV_RESET_REQ));
-                self.reset_due = Some(u64::MAX);
-            }
-        }
         let (host, posts, _) = board.parts();
         self.events.pump(host, posts, now);
-        self.reset_due.filter(|due| *due != u64::MAX)
+        self.queues.deadline()
+    }
+
+    fn post(&mut self, reports: Reports) {
+        for event in reports.interrupts().filter_map(interrupt::error_event) {
+            self.events.post(Event::new(event));
+        }
     }
 }

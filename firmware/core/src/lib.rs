@@ -2,6 +2,7 @@
 //! The control core: what the management CPU does, without a board.
 //!
 //! * [`control`] - the control loop that hands everything to who acts on it.
+//! * [`queue_core`] - the queue work of one core.
 //! * [`queue`] - queue managers: streams, command processors, fences, barriers, errors.
 //! * [`boot`] - the boot protocol towards the host and the image container.
 //! * [`cpucp`] - the control-packet server. [`event`] - the event queue towards the host.
@@ -17,3 +18,4 @@ pub mod cpucp;
 pub mod event;
 pub mod ports;
 pub mod queue;
+pub mod queue_core;

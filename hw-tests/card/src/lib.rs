@@ -48,7 +48,7 @@ pub struct CardOptions {
     pub soc_socket: PathBuf,
     /// Finish the work of a kick before the trapped write returns, for exact instruction counts (`decisions.md` 3.12).
     pub lockstep: bool,
-    /// Board straps as firmware reads them; bit 0 = static loader instead of COMMS.
+    /// Board straps as firmware reads them ([`coxswain_abi::soc::straps`]).
     pub straps: u32,
     /// Receives every trapped register access of the host.
     pub trace: Option<RegisterTrace>,

@@ -79,6 +79,9 @@ pub struct MachineOptions {
     /// Wait for a debugger before the first instruction of the firmware or of the kernel
     #[arg(long, value_enum, value_name = "WHAT")]
     pub gdb: Option<Debuggee>,
+    /// Cores of the management CPU that do nothing but queues, 0 to 3; 0: the control core does them
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=3))]
+    pub queue_cores: u32,
     /// Write every register access by name into the run folder; slow
     #[arg(long)]
     pub trace: bool,
@@ -154,6 +157,9 @@ pub struct BootOptions {
     /// Wait for a debugger before the first instruction of the firmware
     #[arg(long)]
     pub gdb: bool,
+    /// Cores of the management CPU that do nothing but queues, 0 to 3; 0: the control core does them
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=3))]
+    pub queue_cores: u32,
     /// Write every register access by name into the run folder; slow
     #[arg(long)]
     pub trace: bool,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use coxswain_abi::regs::psoc::{self, err0};
+use coxswain_abi::soc::straps;
 use coxswain_host::exercise::exercise;
 use coxswain_host::{Host, HostError};
 use coxswain_machine::bench::golden::{self, Verdict};
@@ -34,7 +35,12 @@ fn ready() -> (&'static Ready, MutexGuard<'static, ()>) {
 }
 
 fn start(ready: &Ready) -> Session {
-    let config = Config { firmware: Some(Arc::clone(&ready.firmware)), ..Config::default() };
+    start_with_queue_cores(ready, 0)
+}
+
+fn start_with_queue_cores(ready: &Ready, cores: u32) -> Session {
+    let straps = straps::with_queue_cores(0, cores);
+    let config = Config { firmware: Some(Arc::clone(&ready.firmware)), straps, ..Config::default() };
     Session::start(Arc::clone(&ready.tools), config).expect("the card and its management CPU")
 }
 
@@ -61,6 +67,17 @@ fn the_firmware_takes_the_scripted_host_through_its_tour() {
     let together = check(&session, scripted::burst(&session, &mut host, 1000, 64));
     assert!(alone.kicks_per_job() <= 2.0, "{alone:?}: at most two trapped accesses for a job by itself");
     assert!(together.kicks_per_job() < alone.kicks_per_job(), "{together:?} is not better than {alone:?}");
+}
+
+#[test]
+fn queues_spread_over_cores_take_the_same_tour() {
+    let (ready, _one) = ready();
+    for cores in 1..=3 {
+        let session = start_with_queue_cores(ready, cores);
+        let [_, boot_fit, control] = &ready.firmware.stages;
+        let card = session.card().unwrap();
+        check(&session, exercise(card, scripted::bounds(), &boot_fit.image, &control.image, |_, _, _| {}));
+    }
 }
 
 /// What a host puts in the place of an image.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use coxswain_abi::soc::straps;
 use coxswain_host::exercise::exercise;
 
 use super::common;
@@ -26,6 +27,7 @@ pub fn run(options: &BootOptions, progress: &Progress) -> anyhow::Result<u8> {
     let firmware = Arc::new(images::build_firmware(progress)?);
     let config = Config {
         firmware: Some(Arc::clone(&firmware)),
+        straps: straps::with_queue_cores(0, options.queue_cores),
         trace_registers: options.trace,
         gdb_firmware: options.gdb,
         ..Config::default()

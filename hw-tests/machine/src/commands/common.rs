@@ -12,6 +12,7 @@ use crate::progress::Progress;
 use crate::provision::Options;
 use crate::scenario::Scenario;
 use crate::session::{Config, GuestOutcome, Session};
+use coxswain_abi::soc::straps;
 
 /// Seconds that the driver's module may take to load; its own limits for a failing card add up to 90 s.
 const PROBE_LIMIT: u64 = 150;
@@ -100,6 +101,7 @@ pub fn start(prepared: &Prepared, options: &MachineOptions, progress: &Progress)
     let config = Config {
         memory_mib: options.memory,
         firmware: prepared.firmware.clone(),
+        straps: straps::with_queue_cores(0, options.queue_cores),
         trace_registers: options.trace,
         gdb_firmware: options.gdb == Some(Debuggee::Firmware),
         ..Config::default()

@@ -41,7 +41,7 @@ pub struct Config {
     pub cores: u32,
     /// The card finishes the work of a kick before the trapped write returns, for exact instruction counts.
     pub lockstep: bool,
-    /// Board straps; bit 0 = static loader instead of COMMS.
+    /// Board straps ([`coxswain_abi::soc::straps`]).
     pub straps: u32,
     /// Exact instruction counting of the management CPU (`-icount`); one core and [`Self::lockstep`] only.
     pub instruction_count: bool,
