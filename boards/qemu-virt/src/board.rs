@@ -38,10 +38,12 @@ pub struct Board {
     pub card: CardWindow,
     /// Time.
     pub clock: BoardClock,
-    /// Number of the core.
-    core: usize,
-    /// Clock value of the last safety sweep.
-    swept_us: u64,
+    /// Where measurements find how far this core has come.
+    #[cfg(target_os = "none")]
+    progress: Option<&'static core::sync::atomic::AtomicU64>,
+    /// Counter value at which the next safety sweep is due; `None` in lockstep. Nothing can be lost there, and a tick would
+    /// be counted as work (`decisions.md` 4).
+    sweep_at: Option<u64>,
     /// A safety sweep is due and was not taken.
     sweep: bool,
 }
@@ -58,9 +60,10 @@ impl Board {
             device: DeviceReader::new(&soc),
             host: HostWindow::new(&soc),
             card: CardWindow::new(&soc),
+            sweep_at: (!soc.is_lockstep()).then(|| clock.tick_at(SAFETY_TICK_US)),
             clock,
-            core,
-            swept_us: 0,
+            #[cfg(target_os = "none")]
+            progress: soc.progress_cell(core),
             sweep: false,
         })
     }
@@ -78,8 +81,10 @@ impl Board {
 
     /// Makes the card look at its backlog when the notification ring was nearly full since the last call: it may hold
     /// notifications back, and posted writes with them, until it is kicked.
+    #[inline]
     fn relieve(&mut self) {
-        if self.notifications.take_pressure() {
+        if self.notifications.is_under_pressure() {
+            let _ = self.notifications.take_pressure();
             self.posted.kick();
         }
     }
@@ -90,37 +95,44 @@ impl Board {
     pub(crate) fn prepare_to_sleep(&mut self, deadline_us: Option<u64>) -> bool {
         self.posted.flush();
         self.relieve();
-        let now = self.clock.now_us();
-        // In lockstep nothing can be lost, and a tick would be counted as work (`decisions.md` 4).
-        if !self.soc.is_lockstep() && now.saturating_sub(self.swept_us) >= SAFETY_TICK_US {
-            self.swept_us = now;
-            self.sweep = true;
-            self.posted.kick_if_unread();
+        // The counter is compared as it is: to microseconds it would have to be divided.
+        if let Some(due) = self.sweep_at {
+            let now = self.clock.ticks();
+            if now >= due {
+                self.sweep_at = Some(now.saturating_add(self.clock.ticks_in(SAFETY_TICK_US)));
+                self.sweep = true;
+                self.posted.kick_if_unread();
+                return false;
+            }
+        }
+        if let Some(deadline) = deadline_us
+            && self.clock.now_us() >= deadline
+        {
             return false;
         }
         // Before the flag: who sees the core asleep finds the count of everything it did.
-        self.note_instructions();
-        deadline_us.is_none_or(|deadline| deadline > now) && self.notifications.arm_interrupt()
+        self.note_progress();
+        self.notifications.arm_interrupt()
     }
 
-    /// Tells measurements how far this core has come.
+    /// Tells measurements how many instructions this core has retired.
     #[cfg(target_os = "none")]
-    fn note_instructions(&self) {
-        self.soc.note_instructions(self.core, crate::pmu::instructions().into());
+    #[inline]
+    fn note_progress(&self) {
+        if let Some(cell) = self.progress {
+            cell.store(crate::pmu::instructions().into(), core::sync::atomic::Ordering::Relaxed);
+        }
     }
 
     /// There is no counter in a host test.
     #[cfg(not(target_os = "none"))]
-    fn note_instructions(&self) {
-        self.soc.note_instructions(self.core, 0);
-    }
+    fn note_progress(&self) {}
 
-    /// Clock value at which the core must be awake again.
+    /// Counter value at which the core must be awake again.
     pub(crate) fn wake_time(&self, deadline_us: Option<u64>) -> Option<u64> {
-        let tick = (!self.soc.is_lockstep()).then(|| self.swept_us.saturating_add(SAFETY_TICK_US));
-        match (deadline_us, tick) {
-            (Some(deadline), Some(tick)) => Some(deadline.min(tick)),
-            (deadline, tick) => deadline.or(tick),
+        match (deadline_us.map(|us| self.clock.tick_at(us)), self.sweep_at) {
+            (Some(deadline), Some(sweep)) => Some(deadline.min(sweep)),
+            (deadline, sweep) => deadline.or(sweep),
         }
     }
 
@@ -137,7 +149,7 @@ impl Board {
         if !self.prepare_to_sleep(deadline_us) {
             return;
         }
-        crate::timer::sleep(self.wake_time(deadline_us).map(|us| self.clock.tick_at(us)));
+        crate::timer::sleep(self.wake_time(deadline_us));
         self.notifications.disarm_interrupt();
     }
 

@@ -27,6 +27,9 @@ pub const fn us_to_ticks(us: u64, frequency: u64) -> u64 {
 pub struct BoardClock {
     start: u64,
     frequency: u64,
+    /// Where the counter of a host test stands.
+    #[cfg(not(target_os = "none"))]
+    now: u64,
 }
 
 impl BoardClock {
@@ -37,11 +40,27 @@ impl BoardClock {
         Self { start: ticks(), frequency: frequency() }
     }
 
-    /// A clock for host tests that always shows `us`.
+    /// A clock for host tests that always shows `us`: its counter stands there.
     #[cfg(not(target_os = "none"))]
     #[must_use]
     pub const fn stopped(us: u64) -> Self {
-        Self { start: us, frequency: 1_000_000 }
+        Self { start: 0, frequency: 1_000_000, now: us }
+    }
+
+    /// The counter, for comparisons with [`Self::tick_at`].
+    #[inline]
+    #[must_use]
+    pub fn ticks(&self) -> u64 {
+        #[cfg(target_os = "none")]
+        return ticks();
+        #[cfg(not(target_os = "none"))]
+        self.now
+    }
+
+    /// Ticks of the counter in `us` microseconds, rounded up.
+    #[must_use]
+    pub const fn ticks_in(&self, us: u64) -> u64 {
+        us_to_ticks(us, self.frequency)
     }
 
     /// Counter value at which the clock shows `us`.
@@ -51,18 +70,10 @@ impl BoardClock {
     }
 }
 
-#[cfg(target_os = "none")]
 impl Clock for BoardClock {
     #[inline]
     fn now_us(&self) -> u64 {
-        ticks_to_us(ticks().wrapping_sub(self.start), self.frequency)
-    }
-}
-
-#[cfg(not(target_os = "none"))]
-impl Clock for BoardClock {
-    fn now_us(&self) -> u64 {
-        ticks_to_us(self.start, self.frequency)
+        ticks_to_us(self.ticks().wrapping_sub(self.start), self.frequency)
     }
 }
 

@@ -51,8 +51,35 @@ impl DeviceReader {
     }
 
     /// Reads `out` from host memory at physical device address `address`; false when it is not host memory.
+    #[inline]
     fn read_physical(&self, address: u64, out: &mut [u64]) -> bool {
         address.checked_sub(regs::HOST_BASE).is_some_and(|bus| self.host.read_words(bus, out))
+    }
+
+    /// Reads from wherever the address leads.
+    fn read_decoded(&mut self, address: u64, access: Attributes, out: &mut [u64]) -> Result<(), ReadError> {
+        let unmapped = Err(ReadError::Unmapped { address });
+        if !address.is_multiple_of(8) {
+            return unmapped;
+        }
+        // HBM and SRAM are decoded before any translation.
+        if regs::within(address, regs::HBM_BASE, regs::HBM_SIZE) {
+            if address < HBM_CLOSED && !access.secure() {
+                return unmapped;
+            }
+            return if self.hbm.read_words(address, out) { Ok(()) } else { unmapped };
+        }
+        if regs::within(address, regs::SRAM_BASE, regs::SRAM_SIZE) {
+            return if self.sram.read_words(address - regs::SRAM_BASE, out) { Ok(()) } else { unmapped };
+        }
+        // The rest of the card's own range - registers, flash, scratchpad - is no memory to fetch from.
+        if regs::within(address, regs::SRAM_BASE, regs::HOST_BASE - regs::SRAM_BASE) {
+            return unmapped;
+        }
+        if access.bypass() || self.shadow.read(mmu::MMU_ENABLE) & 1 == 0 {
+            return if self.read_physical(address, out) { Ok(()) } else { unmapped };
+        }
+        self.read_translated(address, access.asid(), out)
     }
 
     /// Reads through the page tables, page by page. After each page the generation is looked at again: when the host has
@@ -96,28 +123,12 @@ impl DeviceReader {
 impl DeviceMemory for DeviceReader {
     #[inline]
     fn read_words(&mut self, address: u64, access: Attributes, out: &mut [u64]) -> Result<(), ReadError> {
-        let unmapped = Err(ReadError::Unmapped { address });
-        if !address.is_multiple_of(8) {
-            return unmapped;
+        // Nearly everything is read from host memory by its physical address: rings and the driver's own buffers. The check
+        // of the alignment is the window's: host memory starts on a multiple of 8.
+        if address >= regs::HOST_BASE && access.bypass() {
+            return if self.read_physical(address, out) { Ok(()) } else { Err(ReadError::Unmapped { address }) };
         }
-        // HBM and SRAM are decoded before any translation.
-        if regs::within(address, regs::HBM_BASE, regs::HBM_SIZE) {
-            if address < HBM_CLOSED && !access.secure() {
-                return unmapped;
-            }
-            return if self.hbm.read_words(address, out) { Ok(()) } else { unmapped };
-        }
-        if regs::within(address, regs::SRAM_BASE, regs::SRAM_SIZE) {
-            return if self.sram.read_words(address - regs::SRAM_BASE, out) { Ok(()) } else { unmapped };
-        }
-        // The rest of the card's own range - registers, flash, scratchpad - is no memory to fetch from.
-        if regs::within(address, regs::SRAM_BASE, regs::HOST_BASE - regs::SRAM_BASE) {
-            return unmapped;
-        }
-        if access.bypass() || self.shadow.read(mmu::MMU_ENABLE) & 1 == 0 {
-            return if self.read_physical(address, out) { Ok(()) } else { unmapped };
-        }
-        self.read_translated(address, access.asid(), out)
+        self.read_decoded(address, access, out)
     }
 }
 

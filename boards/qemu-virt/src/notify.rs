@@ -14,8 +14,8 @@ use coxswain_abi::soc::{Notification, core_block};
 use coxswain_core::ports::Notifications;
 
 use crate::barrier;
+use crate::ring::RingEntries;
 use crate::soc::Soc;
-use crate::window::Window;
 
 /// What went through the ring since the image started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,13 +32,15 @@ pub struct NotifyCounters {
 /// The consumer side.
 #[derive(Debug)]
 pub struct NotificationRing {
-    entries: Window,
+    entries: RingEntries,
     producer: &'static AtomicU32,
     consumer: &'static AtomicU32,
     want_interrupt: &'static AtomicU32,
     doorbells: [&'static AtomicU64; 2],
     /// Entries of the ring; a power of two.
     size: u32,
+    /// Half of that.
+    half: u32,
     /// Next entry to read.
     next: u32,
     /// The ring was at least half full since the last [`Self::take_pressure`]: the card may hold a backlog.
@@ -54,12 +56,13 @@ impl NotificationRing {
         let size = soc.notify_entries();
         let consumer = block.word(core_block::NOTIFY_CONSUMER)?;
         Some(Self {
-            entries: block.part(core_block::NOTIFY_RING, 16 * u64::from(size))?,
+            entries: RingEntries::new(&block.part(core_block::NOTIFY_RING, 16 * u64::from(size))?, size)?,
             producer: block.word(core_block::NOTIFY_PRODUCER)?,
             consumer,
             want_interrupt: block.word(core_block::WANT_INTERRUPT)?,
             doorbells: [block.double_word(core_block::DOORBELLS)?, block.double_word(core_block::DOORBELLS + 8)?],
             size,
+            half: size / 2,
             next: consumer.load(Ordering::Relaxed),
             pressure: false,
             counters: NotifyCounters::default(),
@@ -87,6 +90,7 @@ impl NotificationRing {
 
     /// Asks for an interrupt at the next notification. Returns false, with the request withdrawn, when something is waiting
     /// already: the caller must not sleep then.
+    #[inline]
     #[must_use]
     pub fn arm_interrupt(&mut self) -> bool {
         self.want_interrupt.store(1, Ordering::Relaxed);
@@ -100,8 +104,16 @@ impl NotificationRing {
     }
 
     /// Withdraws the request. The card may have raised its interrupt meanwhile: a wake-up without work.
+    #[inline]
     pub fn disarm_interrupt(&mut self) {
         self.want_interrupt.store(0, Ordering::Relaxed);
+    }
+
+    /// What [`Self::take_pressure`] would return: a look without a store.
+    #[inline]
+    #[must_use]
+    pub const fn is_under_pressure(&self) -> bool {
+        self.pressure
     }
 
     /// True once after the ring was at least half full. The card keeps what does not fit in a backlog and looks at it at the
@@ -119,6 +131,7 @@ impl NotificationRing {
 }
 
 impl Notifications for NotificationRing {
+    #[inline]
     fn next(&mut self) -> Option<Notification> {
         loop {
             // Acquire: the entry is at least as new as the index.
@@ -134,9 +147,9 @@ impl Notifications for NotificationRing {
                 self.pressure = true;
                 return None;
             }
-            self.pressure |= waiting >= self.size / 2;
-            let slot = 16 * u64::from(self.next & (self.size - 1));
-            let words = self.entries.entry(slot).map_or([0; 2], |cells| cells.map(|cell| cell.load(Ordering::Relaxed)));
+            self.pressure |= waiting >= self.half;
+            let [head, detail] = self.entries.entry(self.next);
+            let words = [head.load(Ordering::Relaxed), detail.load(Ordering::Relaxed)];
             self.next = self.next.wrapping_add(1);
             // Release: the entry was read before the card may overwrite it.
             self.consumer.store(self.next, Ordering::Release);

@@ -2,6 +2,9 @@
 //!
 //! Owns the producer index and the entries between the two indices; reads the consumer index and the idle flag. Never waits:
 //! a write without room is dropped and counted, and the caller checks [`PostedWrites::available`] first.
+//!
+//! [`PostedRing::post`] is what every packet ends in, so it is two stores and two instructions of arithmetic: the consumer
+//! index is read again only when the room seen last is used up, and counting is left to the flush.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -9,14 +12,14 @@ use coxswain_abi::soc::{PostedWrite, core_block};
 use coxswain_core::ports::PostedWrites;
 
 use crate::barrier;
+use crate::ring::RingEntries;
 use crate::soc::{Kick, Soc};
-use crate::window::Window;
 
 /// What went through the ring since the image started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(target_os = "none", derive(defmt::Format))]
 pub struct PostedCounters {
-    /// Entries written.
+    /// Entries that the card was shown.
     pub posted: u64,
     /// Trapped kicks.
     pub kicks: u64,
@@ -29,7 +32,7 @@ pub struct PostedCounters {
 /// The producer side.
 #[derive(Debug)]
 pub struct PostedRing {
-    entries: Window,
+    entries: RingEntries,
     producer: &'static AtomicU32,
     consumer: &'static AtomicU32,
     idle: &'static AtomicU32,
@@ -38,6 +41,9 @@ pub struct PostedRing {
     size: u32,
     /// Next entry to write.
     next: u32,
+    /// Index at which the ring is full, by the consumer index that was read last: at most `size` beyond `next`, and never
+    /// beyond the true one, because the card's index only moves forward.
+    limit: u32,
     /// Last index that the card was shown.
     published: u32,
     counters: PostedCounters,
@@ -58,13 +64,14 @@ impl PostedRing {
         let next = if left.wrapping_sub(seen) <= size { left } else { seen };
         producer.store(next, Ordering::Relaxed);
         Some(Self {
-            entries: block.part(core_block::POSTED_RING, 16 * u64::from(size))?,
+            entries: RingEntries::new(&block.part(core_block::POSTED_RING, 16 * u64::from(size))?, size)?,
             producer,
             consumer,
             idle: block.word(core_block::POSTED_IDLE)?,
             doorbell: soc.kick(core),
             size,
             next,
+            limit: next,
             published: next,
             counters: PostedCounters::default(),
         })
@@ -75,6 +82,21 @@ impl PostedRing {
     fn used(&self) -> u32 {
         // Acquire: an entry is only overwritten after the card has read it.
         self.next.wrapping_sub(self.consumer.load(Ordering::Acquire))
+    }
+
+    /// Reads the consumer index again. False when the ring is full: the write is dropped and counted.
+    #[cold]
+    fn find_room(&mut self) -> bool {
+        let used = self.used();
+        if used < self.size {
+            self.limit = self.next.wrapping_sub(used).wrapping_add(self.size);
+            return true;
+        }
+        if used > self.size {
+            self.counters.bad_index = self.counters.bad_index.wrapping_add(1);
+        }
+        self.counters.dropped = self.counters.dropped.wrapping_add(1);
+        false
     }
 
     /// True when the card has consumed everything that was published.
@@ -112,22 +134,14 @@ impl PostedWrites for PostedRing {
 
     #[inline]
     fn post(&mut self, write: PostedWrite) {
-        let used = self.used();
-        if used >= self.size {
-            if used > self.size {
-                self.counters.bad_index = self.counters.bad_index.wrapping_add(1);
-            }
-            self.counters.dropped = self.counters.dropped.wrapping_add(1);
+        if self.next == self.limit && !self.find_room() {
             return;
         }
-        let slot = 16 * u64::from(self.next & (self.size - 1));
         let [first, second] = write.to_words();
-        if let Some([address, data]) = self.entries.entry(slot) {
-            address.store(first, Ordering::Relaxed);
-            data.store(second, Ordering::Relaxed);
-            self.next = self.next.wrapping_add(1);
-            self.counters.posted = self.counters.posted.wrapping_add(1);
-        }
+        let [address, data] = self.entries.entry(self.next);
+        address.store(first, Ordering::Relaxed);
+        data.store(second, Ordering::Relaxed);
+        self.next = self.next.wrapping_add(1);
     }
 
     #[inline]
@@ -137,6 +151,8 @@ impl PostedWrites for PostedRing {
         }
         // Release: the entries are visible before the index.
         self.producer.store(self.next, Ordering::Release);
+        let count = self.next.wrapping_sub(self.published);
+        self.counters.posted = self.counters.posted.wrapping_add(u64::from(count));
         self.published = self.next;
         // The store above must not pass the load below: either the card sees the index or we see its flag.
         barrier::full();

@@ -59,7 +59,7 @@ pub struct Soc {
     pub(crate) hbm: Window,
     /// SRAM, device addresses from [`regs::SRAM_BASE`].
     pub(crate) sram: Window,
-    /// The register shadow, CFG offsets.
+    /// The register shadow, CFG offsets: exactly [`bar0::SHADOW_SIZE`] bytes.
     pub(crate) shadow: Window,
     /// The information page.
     pub(crate) info: Window,
@@ -185,14 +185,14 @@ impl Soc {
         }
     }
 
-    /// Writes the control page: instructions that core `core` has retired when it goes to sleep, for measurements.
-    ///
-    /// An out-of-range core changes nothing.
-    #[inline]
-    pub fn note_instructions(&self, core: usize, retired: u64) {
-        if core < coxswain_abi::soc::CORES {
-            self.store_control(coxswain_abi::soc::control::INSTRUCTIONS + 8 * core as u64, retired);
+    /// The word of the control page that says how many instructions core `core` had retired when it last went to sleep, for
+    /// measurements; `None` for a core that does not exist.
+    #[must_use]
+    pub fn progress_cell(&self, core: usize) -> Option<&'static core::sync::atomic::AtomicU64> {
+        if core >= coxswain_abi::soc::CORES {
+            return None;
         }
+        self.bar0.double_word(bar0::CONTROL + coxswain_abi::soc::control::INSTRUCTIONS + 8 * core as u64)
     }
 
     /// Writes the control page: instructions that stage `stage` (0 ROM, 1 boot-fit, 2 control image) needed until it was

@@ -18,8 +18,10 @@ pub fn sleep(wake_at: Option<u64>) {
     barrier::dsb(barrier::SY);
     barrier::isb(barrier::SY);
     cortex_a::asm::wfi();
-    // The timer interrupt is level triggered: silence it before it is acknowledged.
-    CNTP_CTL_EL0.set(0);
-    barrier::isb(barrier::SY);
+    if wake_at.is_some() {
+        // The timer interrupt is level triggered: silence it before it is acknowledged.
+        CNTP_CTL_EL0.set(0);
+        barrier::isb(barrier::SY);
+    }
     gic::acknowledge_all();
 }

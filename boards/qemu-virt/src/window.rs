@@ -29,6 +29,11 @@ impl Window {
         Self { base, bytes }
     }
 
+    /// The first byte. Accesses through it must be atomic and stay inside.
+    pub(crate) const fn start(&self) -> *mut u8 {
+        self.base
+    }
+
     /// Bytes of the window.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
@@ -74,20 +79,6 @@ impl Window {
         Some(unsafe { AtomicU64::from_ptr(self.base.add(offset as usize).cast()) })
     }
 
-    /// The two 64-bit cells at `offset`, a ring entry; `None` outside the window or off alignment.
-    #[inline]
-    #[must_use]
-    pub fn entry(&self, offset: u64) -> Option<[&'static AtomicU64; 2]> {
-        if !offset.is_multiple_of(8) || !self.contains(offset, 16) {
-            return None;
-        }
-        // SAFETY: as in `word`, for 16 bytes.
-        Some(unsafe {
-            let first = self.base.add(offset as usize).cast::<u64>();
-            [AtomicU64::from_ptr(first), AtomicU64::from_ptr(first.add(1))]
-        })
-    }
-
     /// Reads the 32-bit word at `offset`; `None` outside the window or off alignment.
     #[inline]
     #[must_use]
@@ -109,11 +100,24 @@ impl Window {
         if !offset.is_multiple_of(8) || !self.contains(offset, 8 * out.len() as u64) {
             return false;
         }
-        // SAFETY: every word read below lies inside the window (checked above) and is aligned.
-        let source = unsafe { self.base.add(offset as usize) }.cast::<u64>();
-        for (index, word) in out.iter_mut().enumerate() {
-            // SAFETY: `index < out.len()`, so the word lies inside the window; the access is atomic.
-            *word = u64::from_le(unsafe { AtomicU64::from_ptr(source.add(index)) }.load(Ordering::Relaxed));
+        // SAFETY: the first byte of the range lies inside the window or right behind it (checked above).
+        let mut source = unsafe { self.base.add(offset as usize) }.cast::<u64>();
+        // In fours: two instructions for a word, and a fraction of the loop's own.
+        let mut blocks = out.chunks_exact_mut(4);
+        for block in &mut blocks {
+            for word in block {
+                // SAFETY: the words of the range lie inside the window (checked above), `source` advances once for each word
+                // of `out`, and `offset` and the base keep the alignment; the access is atomic.
+                *word = u64::from_le(unsafe { AtomicU64::from_ptr(source) }.load(Ordering::Relaxed));
+                // SAFETY: at most one past the last word of the range.
+                source = unsafe { source.add(1) };
+            }
+        }
+        for word in blocks.into_remainder() {
+            // SAFETY: as above.
+            *word = u64::from_le(unsafe { AtomicU64::from_ptr(source) }.load(Ordering::Relaxed));
+            // SAFETY: as above.
+            source = unsafe { source.add(1) };
         }
         true
     }
