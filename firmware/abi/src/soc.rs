@@ -28,6 +28,13 @@
 //! writes until the backlog is empty. It looks again at the next kick, so firmware kicks whenever it has consumed
 //! notifications and its posted ring is not empty.
 //!
+//! # Failed writes
+//!
+//! Hardware would stop a command processor whose message got an error answer before its next message leaves. Here the next
+//! ones may be in the ring already. So the card drops every later bus write of that initiator - above all the CQ entry that
+//! would tell the host of a success - until firmware has recorded the error with a [`WriteKind::SetBits`] of the stream's
+//! GLBL_STS1 register, which follows the dropped ones in the same ring.
+//!
 //! Source: `decisions.md` 3.
 
 /// PCI vendor of the SoC-side function.

@@ -106,8 +106,41 @@ fn a_failed_write_is_reported_to_its_initiator() {
         card.post(0, &[PostedWrite { address, data: 1, attributes }]);
         let expected = Notification::WriteFailed { initiator: 5 << 3 | 1, address };
         assert_eq!(card.notifications(3), [expected]);
+        card.post(0, &[status(qman::base(5) + qman::GLBL_STS1_0 + 4, qman::cause::MSG_WR, WriteKind::SetBits)]);
     }
     assert_eq!(card.notifications(0), []);
+}
+
+#[test]
+fn after_a_failed_write_the_stream_writes_nothing_until_the_error_is_recorded() {
+    let card = Card::new();
+    let write = |address, data, stream| PostedWrite { address, data, attributes: soc_support::secured(5, stream) };
+    let record =
+        |stream: u32| status(qman::base(5) + qman::GLBL_STS1_0 + 4 * stream, qman::cause::MSG_WR, WriteKind::SetBits);
+    let sram = |offset: u64| card.memories.soc.read_u32(offset).unwrap();
+    let bad = 0x10_0000_0000;
+    card.post(0, &[write(bad, 1, 1), write(bad, 2, 1), write(0x7F_F000_1000, 3, 1), write(0x7F_F000_1004, 4, 2)]);
+    assert_eq!(card.notifications(0), [Notification::WriteFailed { initiator: 5 << 3 | 1, address: bad }]);
+    assert_eq!([sram(0x1000), sram(0x1004)], [0, 4], "another stream goes on");
+    card.post(0, &[write(0x7F_F000_1000, 5, 1), record(2), write(0x7F_F000_1000, 6, 1)]);
+    assert_eq!(sram(0x1000), 0, "the error of another stream says nothing");
+    card.post(0, &[record(1), write(0x7F_F000_1000, 7, 1)]);
+    assert_eq!(sram(0x1000), 7);
+}
+
+#[test]
+fn a_time_stamp_write_carries_the_time_at_which_it_is_carried_out() {
+    let card = Card::new();
+    card.replay("hw_init.11");
+    let attributes = soc_support::secured(5, 1).with_timestamp();
+    let stamp = || {
+        card.post(0, &[PostedWrite { address: 0x7F_F000_1000, data: 0, attributes }]);
+        card.memories.soc.read_u32(0x1000).unwrap()
+    };
+    let first = stamp();
+    eventually("time", || card.read(psoc::TIMESTAMP_CNTCVL) > first + 1000);
+    let between = card.read(psoc::TIMESTAMP_CNTCVL);
+    assert!(stamp() >= between && between > first, "{first} {between}");
 }
 
 #[test]

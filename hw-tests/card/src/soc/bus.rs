@@ -9,7 +9,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use coxswain_abi::regs::{self, CFG_BASE, CFG_SIZE, dma_core, mme as mme_regs, qman as qman_regs, tpc_cfg};
-use coxswain_abi::soc::{Attributes, INITIATOR_CPU, Notification, PostedWrite, QMANS, ResetReason, WriteKind};
+use coxswain_abi::soc::{
+    Attributes, INITIATOR_CPU, Notification, PostedWrite, QMANS, ResetReason, WriteKind, initiator,
+};
 
 use super::address::{ENGINES, Hardware, Place, Refusal};
 use super::dma::{self, DmaCore};
@@ -68,6 +70,8 @@ pub(super) struct Bus {
     pub(super) due: ResetsDue,
     /// Bit n: the posted writes of core n stand behind its backlog of notifications.
     stalled: u32,
+    /// By initiator: a posted write got an error answer that firmware has not recorded yet.
+    failed: [bool; 256],
 }
 
 /// Resets that were asked for and not answered yet.
@@ -94,6 +98,7 @@ impl Bus {
             stopping: false,
             due: ResetsDue::default(),
             stalled: 0,
+            failed: [false; 256],
         }
     }
 
@@ -126,6 +131,7 @@ impl Bus {
     pub fn reset_notifications(&mut self) {
         self.notifier.reset(&self.hardware.memories);
         self.stalled = 0;
+        self.failed = [false; 256];
     }
 
     /// Carries out one entry of a posted-write ring. A bus write that gets an error answer is reported to its initiator.
@@ -133,17 +139,44 @@ impl Bus {
         let offset = entry.address.wrapping_sub(CFG_BASE);
         let registers = &self.hardware.registers;
         match entry.attributes.kind() {
-            WriteKind::Bus => {
-                if self.write(entry.address, entry.data, entry.attributes).is_err() {
-                    let initiator = entry.attributes.initiator();
-                    self.notify(Notification::WriteFailed { initiator, address: entry.address });
-                }
-            }
+            WriteKind::Bus => self.post_bus_write(entry),
             // Status is firmware's own; one outside the register file has no place to go.
             _ if offset >= CFG_SIZE => {}
             WriteKind::Status => registers.write(offset as u32, entry.data),
-            WriteKind::SetBits => registers.set_bits(offset as u32, entry.data),
+            WriteKind::SetBits => {
+                registers.set_bits(offset as u32, entry.data);
+                self.acknowledge_failure(offset as u32);
+            }
             WriteKind::ClearBits => registers.clear_bits(offset as u32, entry.data),
+        }
+    }
+
+    /// A bus write of the ring. After one with an error answer those of the same command processor are dropped until firmware
+    /// has recorded the error (`coxswain_abi::soc`, failed writes).
+    fn post_bus_write(&mut self, entry: PostedWrite) {
+        let initiator = entry.attributes.initiator();
+        if self.failed.get(usize::from(initiator)).copied().unwrap_or(false) {
+            return;
+        }
+        let data = if entry.attributes.timestamp() { self.timestamp.low() } else { entry.data };
+        if self.write(entry.address, data, entry.attributes).is_err() {
+            if initiator != INITIATOR_CPU
+                && let Some(failed) = self.failed.get_mut(usize::from(initiator))
+            {
+                *failed = true;
+            }
+            self.notify(Notification::WriteFailed { initiator, address: entry.address });
+        }
+    }
+
+    /// Firmware recorded a cause in a stream's GLBL_STS1: its writes count again.
+    fn acknowledge_failure(&mut self, offset: u32) {
+        if let Some((qman, inside)) = qman_regs::find(offset)
+            && let Some(stream) = inside.checked_sub(qman_regs::GLBL_STS1_0).map(|distance| distance as usize / 4)
+            && stream < qman_regs::STREAMS
+            && let Some(failed) = self.failed.get_mut(usize::from(initiator(qman, stream)))
+        {
+            *failed = false;
         }
     }
 

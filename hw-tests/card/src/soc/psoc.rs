@@ -28,6 +28,11 @@ pub(super) struct Timestamp {
 }
 
 impl Timestamp {
+    /// The low half of the device's time, for time-stamp messages.
+    pub fn low(&self) -> u32 {
+        self.now() as u32
+    }
+
     fn now(&self) -> u64 {
         let elapsed = self.running_since.map_or(0, |start| start.elapsed().as_nanos() as u64);
         self.value.wrapping_add(elapsed)
