@@ -104,7 +104,7 @@ pub mod interrupt {
     pub const fn error_event(number: u32) -> Option<u16> {
         match number {
             421..=428 | 430..=439 | 453..=460 | MMU_PAGE_FAULT | DEV_RESET_REQ => Some((number + TO_EVENT) as u16),
-            150..=192 if (number - 150) % 6 == 0 => Some((number + TO_EVENT) as u16),
+            150..=192 if (number - 150).is_multiple_of(6) => Some((number + TO_EVENT) as u16),
             _ => None,
         }
     }
