@@ -40,7 +40,7 @@ enum Command {
 
 #[derive(Debug, Clone, Args)]
 struct Run {
-    /// Jobs as NAME or NAME:AMOUNT (bytes, or submissions); all when none is named
+    /// Jobs as NAME or NAME:AMOUNT (bytes, submissions or rounds); all but faults when none is named
     #[arg(value_name = "JOB")]
     jobs: Vec<String>,
     /// Show the jobs and end
@@ -89,7 +89,7 @@ fn main() -> ExitCode {
 fn list() {
     for entry in ENTRIES {
         let amounts: Vec<String> = entry.amounts.iter().filter(|amount| **amount > 0).map(u64::to_string).collect();
-        println!("{:<12} {} {}", entry.name, entry.about, amounts.join(" "));
+        println!("{:<19} {} {}", entry.name, entry.about, amounts.join(" "));
     }
 }
 

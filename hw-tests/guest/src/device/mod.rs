@@ -14,12 +14,14 @@ mod buffer;
 mod error;
 mod info;
 mod submit;
+mod sync;
 pub mod uapi;
 
 pub use buffer::{CommandBuffer, HostBuffer};
 pub use error::DeviceError;
 pub use info::{ControlNode, Information, text};
 pub use submit::{Job, Sequence};
+pub use sync::{Reservation, Stage};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;

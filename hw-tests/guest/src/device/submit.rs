@@ -35,7 +35,7 @@ pub enum Job<'a> {
 }
 
 impl Job<'_> {
-    fn to_chunk(self) -> uapi::Chunk {
+    pub(super) fn to_chunk(self) -> uapi::Chunk {
         match self {
             Self::External { queue, commands } => uapi::Chunk {
                 handle_or_address: commands.handle(),
@@ -60,13 +60,26 @@ impl Device {
             return Err(DeviceError::Argument("more jobs than one submission may have"));
         }
         let chunks: Vec<uapi::Chunk> = jobs.iter().map(|job| job.to_chunk()).collect();
+        sequence_of(self.submit_chunks(&chunks, 0, 0)?)
+    }
+
+    /// Submits chunks; `extra` is the field that the flags give a meaning ([`uapi::CsIn::sequence`]).
+    pub(super) fn submit_chunks(
+        &self,
+        chunks: &[uapi::Chunk],
+        flags: u32,
+        extra: u64,
+    ) -> Result<uapi::CsOut, DeviceError> {
         let mut args = uapi::CsIn {
             execute: chunks.as_ptr().expose_provenance() as u64,
             execute_count: chunks.len() as u32,
+            sequence: extra,
+            flags,
             ..Default::default()
         };
         // SAFETY: the number announces exactly the size of `CsIn` (asserted there). The driver reads `execute_count`
-        // chunks at `execute`, which live until the end of this function, and writes only the argument.
+        // chunks at `execute`, which live until the caller's borrow ends, and writes only the argument. What a chunk names
+        // by address - the array of a wait submission - is the caller's, alive during its call of this function.
         let result = unsafe { call::<{ uapi::IOCTL_CS }, _>(self.as_fd(), &mut args) };
         match result {
             Ok(()) => {}
@@ -75,10 +88,7 @@ impl Device {
         }
         let (out, _) = uapi::CsOut::read_from_prefix(args.as_bytes())
             .map_err(|_| DeviceError::Answer("a submission without sequence number"))?;
-        match out.sequence {
-            0 | u64::MAX => Err(DeviceError::Answer("a submission with an impossible sequence number")),
-            sequence => Ok(Sequence(sequence)),
-        }
+        Ok(out)
     }
 
     /// Waits until a submission is complete.
@@ -114,5 +124,13 @@ impl Device {
                 _ => return Err(DeviceError::Answer("an unknown state of a submission")),
             }
         }
+    }
+}
+
+/// The sequence number in an answer.
+pub(super) fn sequence_of(out: uapi::CsOut) -> Result<Sequence, DeviceError> {
+    match out.sequence {
+        0 | u64::MAX => Err(DeviceError::Answer("a submission with an impossible sequence number")),
+        sequence => Ok(Sequence(sequence)),
     }
 }

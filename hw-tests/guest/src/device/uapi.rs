@@ -81,9 +81,30 @@ pub mod memory_op {
 pub mod cs_flags {
     /// Run the restore phase before the execute phase.
     pub const FORCE_RESTORE: u32 = 0x1;
+    /// One chunk: raise the queue's own sync object.
+    pub const SIGNAL: u32 = 0x2;
+    /// One chunk: the queue waits for a signal submission.
+    pub const WAIT: u32 = 0x4;
+    /// A stage of a staged submission.
+    pub const STAGED: u32 = 0x40;
+    /// The first stage.
+    pub const STAGED_FIRST: u32 = 0x80;
+    /// The last stage.
+    pub const STAGED_LAST: u32 = 0x100;
+    /// With the first stage: its jobs send signals that were reserved. With [`WAIT`]: wait for some of them.
+    pub const ENCAPSULATED: u32 = 0x800;
+    /// Reserve signals of a queue, submit nothing.
+    pub const RESERVE: u32 = 0x1000;
+    /// Give the reservation back.
+    pub const UNRESERVE: u32 = 0x2000;
     /// The time-out field is valid.
     pub const CUSTOM_TIMEOUT: u32 = 0x200;
 }
+
+/// Flag of [`WaitIn::flags`]: wait for the first of several submissions.
+pub const WAIT_ANY: u32 = 0x4;
+/// Most submissions of such a wait.
+pub const WAIT_ANY_LIMIT: usize = 32;
 
 /// States of a submission in [`WaitOut::status`].
 pub mod wait_status {
@@ -241,11 +262,12 @@ pub struct CbArgs {
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Chunk {
-    /// External queue: handle of the command buffer. Internal queue: device address.
+    /// External queue: handle of the command buffer. Internal queue: device address. Wait submission: address of an array
+    /// of sequence numbers; for encapsulated signals the sequence number itself.
     pub handle_or_address: u64,
     /// Queue number.
     pub queue: u32,
-    /// Bytes of valid packets.
+    /// Bytes of valid packets. Wait submission: length of the array (1); for encapsulated signals how many to wait for.
     pub size: u32,
     /// Zero.
     pub flags: u32,
@@ -263,7 +285,8 @@ pub struct CsIn {
     pub restore: u64,
     /// Address of the execute chunks.
     pub execute: u64,
-    /// Staged submissions only.
+    /// Later stages: sequence number of the first one. Encapsulated signals: handle of the reservation. Reservation: number
+    /// of signals, and in the high half the queue.
     pub sequence: u64,
     /// Number of restore chunks.
     pub restore_count: u32,
@@ -283,13 +306,13 @@ pub struct CsIn {
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct CsOut {
-    /// Sequence number to wait for.
+    /// Sequence number to wait for. Reservation: its handle, and in the high half the number of signals.
     pub sequence: u64,
     /// 0.
     pub status: u32,
-    /// Signal submissions only.
+    /// Signals and reservations: CFG offset of the sync object.
     pub sob_offset: u32,
-    /// Signal submissions only.
+    /// Signals: value of the sync object before them.
     pub sob_count: u16,
     /// Zero.
     pub pad: [u16; 3],
@@ -299,15 +322,15 @@ pub struct CsOut {
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct WaitIn {
-    /// Sequence number.
+    /// Sequence number; with [`WAIT_ANY`] the address of an array of them.
     pub sequence: u64,
     /// Microseconds; 0 looks once.
     pub timeout_us: u64,
     /// Zero.
     pub context: u32,
-    /// Zero for a wait for one submission.
+    /// Zero for a wait for one submission, or [`WAIT_ANY`].
     pub flags: u32,
-    /// Multi-submission waits only.
+    /// With [`WAIT_ANY`]: length of the array.
     pub sequences: u64,
     /// User-interrupt waits only.
     pub interrupt: [u64; 3],
@@ -323,7 +346,7 @@ pub struct WaitOut {
     pub flags: u32,
     /// Completion time, when asked for.
     pub timestamp_ns: i64,
-    /// Multi-submission waits only.
+    /// With [`WAIT_ANY`]: one bit per complete submission.
     pub completion_map: u32,
     /// Zero.
     pub pad: u32,

@@ -1,7 +1,7 @@
 //! The card, opened, with what all jobs share.
 
 use super::pattern::{Mismatch, Pattern};
-use crate::device::{CommandBuffer, Device, DeviceError, HostBuffer, Information, Job};
+use crate::device::{CommandBuffer, Device, DeviceError, HostBuffer, Information, Job, Sequence};
 use crate::jobs::packets::{Packets, QUEUE_TO_DEVICE, QUEUE_TO_HOST};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 pub const MARGIN: usize = 64;
 /// Windows up to this size are filled with the complement before a copy; of larger ones only the margins are.
 pub const PREFILL_LIMIT: usize = 64 * 1024;
+
+/// How long a submission is watched that must not end: many times what it takes when nothing holds it.
+const WHILE: Duration = Duration::from_millis(20);
 
 /// Why a job failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +153,36 @@ impl<'device> Bench<'device> {
         let sequence = self.device.submit(jobs)?;
         self.device.wait(sequence, self.patience)?;
         Ok(begun.elapsed())
+    }
+
+    /// Submits packets to one external queue and does not wait.
+    ///
+    /// # Errors
+    /// The driver refuses.
+    pub fn start_external(&self, queue: u32, packets: &Packets) -> Result<Sequence, DeviceError> {
+        // The driver copies the packets: the buffer may go at once.
+        let commands = self.commands(packets)?;
+        self.device.submit(&[Job::External { queue, commands: &commands }])
+    }
+
+    /// Claims that a submission is not complete, after a while in which it could have been.
+    ///
+    /// # Errors
+    /// It is complete, or ended with an error.
+    pub fn expect_pending(&self, sequence: Sequence, what: &str) -> Result<(), JobError> {
+        match self.device.wait(sequence, WHILE) {
+            Err(DeviceError::StillRunning { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(()) => Err(JobError::Claim(format!("{what} did not wait"))),
+        }
+    }
+
+    /// Waits for all submissions.
+    ///
+    /// # Errors
+    /// Any end but success.
+    pub fn wait_all(&self, sequences: &[Sequence]) -> Result<(), DeviceError> {
+        sequences.iter().try_for_each(|sequence| self.device.wait(*sequence, self.patience))
     }
 
     /// Runs packets on one external queue.

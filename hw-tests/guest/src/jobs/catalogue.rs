@@ -1,5 +1,7 @@
 //! Which jobs there are, at which sizes, and how one is run.
 
+use super::bad_packets::{self, Bad};
+use super::behaviour::Behaviour;
 use super::bench::{Bench, JobError};
 use super::copy::{self, Case, Direction};
 use super::faults::{self, Fault};
@@ -7,6 +9,7 @@ use super::internal;
 use super::many::{self, Measured, SLOT};
 use super::packets::EXTERNAL_QUEUES;
 use super::record::Record;
+use crate::device::uapi::CB_LIMIT;
 use std::time::Duration;
 
 /// Sizes of the copies, in bytes: single bytes, around cache lines and pages, large ones. Sizes that are no multiple of
@@ -16,6 +19,12 @@ const SIZES: &[u64] = &[1, 3, 64, 4095, 4096, 65_539, 1 << 20, (1 << 20) + 13, 1
 const SRAM_SIZES: &[u64] = &[1, 3, 64, 4095, 4096, 65_539, 1 << 20, (1 << 20) + 13, 16 << 20];
 const FILL_SIZES: &[u64] = &[8, 4096, 1 << 20];
 const COUNTS: &[u64] = &[1000];
+/// Submissions to one queue: also enough for its ring to wrap around twice and its indices once.
+const RING_COUNTS: &[u64] = &[1000, 10_000];
+/// Largest command buffer of an external queue.
+const BUFFER_SIZES: &[u64] = &[CB_LIMIT as u64];
+/// Largest lower buffer seen in practice, some 3 MiB (`submission-path.md` 13).
+const LOWER_SIZES: &[u64] = &[3 << 20];
 const FULL: &[u64] = &[0];
 
 /// A job of the catalogue.
@@ -43,7 +52,19 @@ enum Kind {
     Small,
     Streams,
     Full,
+    Behaviour(Behaviour),
     Fault(Fault),
+    Bad(Bad),
+}
+
+/// An entry for a behaviour.
+const fn behaviour(name: &'static str, about: &'static str, amounts: &'static [u64], what: Behaviour) -> Entry {
+    Entry { name, about, amounts, kind: Kind::Behaviour(what) }
+}
+
+/// An entry for a wrong packet on an internal queue.
+const fn bad(name: &'static str, about: &'static str, what: Bad) -> Entry {
+    Entry { name, about, amounts: FULL, kind: Kind::Bad(what) }
 }
 
 /// All jobs, in the order in which they run.
@@ -69,7 +90,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         name: "small",
         about: "small copies on DMA0, as many in flight as the driver takes; the amount is their number",
-        amounts: COUNTS,
+        amounts: RING_COUNTS,
         kind: Kind::Small,
     },
     Entry { name: "streams", about: "the same over all eight external streams", amounts: COUNTS, kind: Kind::Streams },
@@ -79,6 +100,42 @@ pub const ENTRIES: &[Entry] = &[
         amounts: FULL,
         kind: Kind::Full,
     },
+    behaviour("threads", "64 threads submit small copies at once over all streams", &[2000], Behaviour::Threads),
+    behaviour("long-buffer", "the largest command buffer, of messages, on DMA0", BUFFER_SIZES, Behaviour::LongExternal),
+    behaviour(
+        "long-lower",
+        "a large lower buffer of copies on DMA2, from host memory and from HBM",
+        LOWER_SIZES,
+        Behaviour::LongInternal,
+    ),
+    behaviour(
+        "stream-fence",
+        "two streams of DMA0 that wait for each other at fences",
+        &[500],
+        Behaviour::FenceBetween,
+    ),
+    behaviour("ping-pong", "DMA2 and DMA3 hand data to each other by sync objects", &[400], Behaviour::PingPong),
+    behaviour(
+        "arbiter-priority",
+        "the arbiter of DMA0 by priority, in all orders; the amount is the grants per stream",
+        &[3],
+        Behaviour::Priority,
+    ),
+    behaviour("arbiter-weight", "the arbiter of DMA0 by weight", &[4], Behaviour::Weight),
+    behaviour("strided", "five-dimensional copies on DMA0 and DMA1 by registers", &[5], Behaviour::Strided),
+    behaviour("bulk", "the same on DMA3 by bulk writes, every other one switched off", &[20], Behaviour::Bulk),
+    behaviour("predicates", "messages under 31 predicate tables from all memories", FULL, Behaviour::Predicates),
+    behaviour("scalars", "packets executed from scalars on DMA2", FULL, Behaviour::Scalars),
+    behaviour("delays", "delays and time stamps on DMA4", FULL, Behaviour::Delays),
+    behaviour(
+        "signal-wait",
+        "the driver's signal and wait submissions over all streams",
+        &[200],
+        Behaviour::SignalWait,
+    ),
+    behaviour("encapsulated", "reserved signals, sent and waited for in parts", FULL, Behaviour::Encapsulated),
+    behaviour("staged", "submissions in three stages", &[10], Behaviour::Staged),
+    behaviour("first-of", "waiting for the first of several submissions", FULL, Behaviour::FirstOfSeveral),
     Entry {
         name: "fault-page",
         about: "fault: DMA0 reads an address that is not mapped",
@@ -97,6 +154,15 @@ pub const ENTRIES: &[Entry] = &[
         amounts: FULL,
         kind: Kind::Fault(Fault::Message),
     },
+    bad("fault-lower-opcode", "fault: the lower processor of DMA2 meets an undefined packet", Bad::Opcode),
+    bad("fault-truncated", "fault: its buffer ends inside a packet", Bad::Truncated),
+    bad("fault-lower-message", "fault: its message goes to nowhere", Bad::Message),
+    bad("fault-fetch", "fault: its buffer is not mapped", Bad::Fetch),
+    bad("fault-register", "fault: it writes a register outside the engine's window", Bad::Register),
+    bad("fault-fence-under", "fault: it decreases a fence counter below 0", Bad::FenceUnder),
+    bad("fault-fence-over", "fault: it raises a fence counter beyond its limit", Bad::FenceOver),
+    bad("fault-table", "fault: its predicate table is not mapped", Bad::Table),
+    bad("fault-stop", "fault: it meets a packet that stops it", Bad::Stop),
 ];
 
 /// A job and what to run it with.
@@ -151,7 +217,7 @@ impl Entry {
     /// True for a job that passes when the card is reset because of it: nothing can run behind it in the same process.
     #[must_use]
     pub fn is_fault(&self) -> bool {
-        matches!(self.kind, Kind::Fault(_))
+        matches!(self.kind, Kind::Fault(_) | Kind::Bad(_))
     }
 }
 
@@ -173,7 +239,9 @@ impl Request {
     pub fn bytes(self) -> u64 {
         match self.entry.kind {
             Kind::Latency | Kind::Small | Kind::Streams | Kind::Full => SLOT as u64,
-            Kind::Fault(_) => 0,
+            Kind::Behaviour(Behaviour::Threads) => SLOT as u64,
+            Kind::Behaviour(Behaviour::LongExternal | Behaviour::LongInternal) => self.amount,
+            Kind::Fault(_) | Kind::Bad(_) | Kind::Behaviour(_) => 0,
             _ => self.amount,
         }
     }
@@ -206,7 +274,8 @@ impl Request {
         match self.entry.kind {
             Kind::HostSram | Kind::SramHost | Kind::SramHbm => fits(layout.sram_bytes)?,
             Kind::HostHbm | Kind::HbmHost | Kind::HbmHbm | Kind::FillHbm => fits(layout.hbm_bytes)?,
-            Kind::Latency | Kind::Small | Kind::Streams | Kind::Full | Kind::Fault(_) => {}
+            Kind::Latency | Kind::Small | Kind::Streams | Kind::Full => {}
+            Kind::Behaviour(_) | Kind::Fault(_) | Kind::Bad(_) => {}
         }
         Ok(match self.entry.kind {
             Kind::HostSram => single(copy::copy(bench, Direction::ToDevice, layout.sram, case, seed)?),
@@ -220,6 +289,8 @@ impl Request {
             Kind::Small => many(many::in_flight(bench, count, 1, seed)?),
             Kind::Streams => many(many::in_flight(bench, count, EXTERNAL_QUEUES, seed)?),
             Kind::Full => many(many::full_queue(bench, seed)?),
+            Kind::Behaviour(behaviour) => many(behaviour.run(bench, count, seed)?),
+            Kind::Bad(bad) => single(vec![bad_packets::provoke(bench, bad)?]),
             Kind::Fault(fault) => single(vec![faults::provoke(bench, fault)?]),
         })
     }

@@ -11,15 +11,15 @@ use coxswain_abi::regs::HOST_VA_BASE;
 use std::time::{Duration, Instant};
 
 /// An address of the user's range far behind anything that the driver gives out.
-const UNMAPPED: u64 = HOST_VA_BASE + (1 << 40);
+pub(super) const UNMAPPED: u64 = HOST_VA_BASE + (1 << 40);
 /// A device address between HBM and SRAM: nothing is there.
-const NOWHERE: u64 = 0x7F_E000_0000;
+pub(super) const NOWHERE: u64 = 0x7F_E000_0000;
 /// A packet number that is not defined (`qman.md` 5.0).
-const UNDEFINED_OPCODE: u32 = 0x1F;
+pub(super) const UNDEFINED_OPCODE: u32 = 0x1F;
 /// The object that is never raised.
-const NEVER: u16 = 24;
+pub(super) const NEVER: u16 = 24;
 /// The monitor that watches it.
-const NEVER_MONITOR: u16 = 12;
+pub(super) const NEVER_MONITOR: u16 = 12;
 
 /// What is done wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

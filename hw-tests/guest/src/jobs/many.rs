@@ -31,8 +31,14 @@ pub struct Measured {
     pub total: Duration,
 }
 
+/// The copy of slot `index`.
+pub(super) fn slot_copy(source: u64, target: u64, index: usize) -> Packets {
+    let offset = (SLOT * index) as u64;
+    Packets::new().copy(source + offset, target + offset, SLOT as u32)
+}
+
 /// The slots of one run: a source, their place in HBM, and the way to check them.
-struct Slots<'d> {
+pub(super) struct Slots<'d> {
     pattern: Pattern,
     source: HostBuffer<'d>,
     back: HostBuffer<'d>,
@@ -42,7 +48,7 @@ struct Slots<'d> {
 }
 
 impl<'d> Slots<'d> {
-    fn new(bench: &Bench<'d>, count: usize, seed: u64) -> Result<Self, JobError> {
+    pub(super) fn new(bench: &Bench<'d>, count: usize, seed: u64) -> Result<Self, JobError> {
         let length = SLOT * count;
         let pattern = Pattern::new(seed);
         let mut source = HostBuffer::new(bench.device, length)?;
@@ -58,17 +64,22 @@ impl<'d> Slots<'d> {
         Ok(Self { pattern, source, back, target, commands, length })
     }
 
+    /// Device addresses of the source and of the target.
+    pub(super) fn addresses(&self) -> (u64, u64) {
+        (self.source.address(0), self.target)
+    }
+
     /// Submits the copy of slot `index`.
     fn submit(&mut self, bench: &Bench<'d>, queue: u32, index: usize) -> Result<Sequence, DeviceError> {
-        let offset = SLOT * index;
-        let packets = Packets::new().copy(self.source.address(offset), self.target + offset as u64, SLOT as u32);
+        let (source, target) = self.addresses();
+        let packets = slot_copy(source, target, index);
         // The driver copies the packets at submission: one buffer serves all.
         self.commands.set(packets.words())?;
         bench.device.submit(&[Job::External { queue, commands: &self.commands }])
     }
 
     /// Checks the first `count` slots, and that the others were left alone.
-    fn check(&mut self, bench: &Bench<'d>, count: usize) -> Result<(), JobError> {
+    pub(super) fn check(&mut self, bench: &Bench<'d>, count: usize) -> Result<(), JobError> {
         bench.download(self.target, self.back.address(0), self.length as u32)?;
         let written = (SLOT * count).min(self.length);
         expect("slots", 0, self.pattern.check(&self.back, 0, 0, written)?)?;

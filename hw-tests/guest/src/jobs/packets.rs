@@ -3,7 +3,7 @@
 //! Synchronisation uses the E_N sync manager: message base 0 of every QMAN points at its monitors and base 1 at its sync
 //! objects, and users own all of it (`submission-path.md` 7.1).
 
-use coxswain_abi::packet;
+use coxswain_abi::packet::{self, Header, opcode};
 use coxswain_abi::regs::{CFG_BASE, dma_core::commit, qman, sync_manager};
 
 /// External queue: stream 0 of DMA0, for copies from the host.
@@ -19,6 +19,12 @@ pub const INTERNAL_ENGINE: usize = 2;
 /// The lower command processor counts as stream 4.
 pub const LOWER: u32 = 4;
 
+/// Queue number of a stream (0..=3) of an internal DMA engine (2..=7).
+#[must_use]
+pub const fn internal(engine: usize, stream: u32) -> u32 {
+    QUEUE_INTERNAL + 4 * (engine as u32 - INTERNAL_ENGINE as u32) + stream
+}
+
 /// QMAN and stream behind an external queue.
 #[must_use]
 pub const fn external(queue: u32) -> (usize, u32) {
@@ -29,6 +35,21 @@ pub const fn external(queue: u32) -> (usize, u32) {
 #[must_use]
 pub const fn fence_address(qman: usize, stream: u32, fence: u32) -> u64 {
     CFG_BASE + (qman::base(qman) + qman::CP_FENCE0_RDATA_0 + qman::FENCE_STRIDE * fence + 4 * stream) as u64
+}
+
+/// LOAD_AND_EXE: into the scalars instead of the predicates.
+const SCALARS: u32 = 1 << 0;
+/// LOAD_AND_EXE: load.
+const LOAD: u32 = 1 << 8;
+/// LOAD_AND_EXE: execute what the scalars hold.
+const EXECUTE: u32 = 1 << 9;
+/// LOAD_AND_EXE: from the third scalar on.
+const FROM_THIRD: u32 = 1 << 10;
+
+/// A write of one of a monitor's registers. Message base 0 is the payload address of monitor 0; the other arrays lie behind
+/// it.
+fn monitor_register(array: u32, monitor: u16, value: u32, barriers: u32) -> u64 {
+    packet::msg_short(0, (array - sync_manager::MON_PAY_ADDRL_0) as u16 + 4 * monitor, value, barriers)
 }
 
 /// A command buffer in the making.
@@ -98,17 +119,145 @@ impl Packets {
     /// Waits until a sync object is 1: arms `monitor` to increment fence 0 of the command processor that executes this,
     /// then waits on that fence.
     #[must_use]
-    pub fn wait_for(mut self, sob: u16, monitor: u16, qman: usize, stream: u32) -> Self {
-        let address = fence_address(qman, stream, 0);
-        // Message base 0 is the payload address of monitor 0; the other arrays lie behind it.
-        let register = |array: u32| (array - sync_manager::MON_PAY_ADDRL_0) as u16 + 4 * monitor;
-        let set = |array: u32, value: u32, barriers: u32| packet::msg_short(0, register(array), value, barriers);
+    pub fn wait_for(self, sob: u16, monitor: u16, qman: usize, stream: u32) -> Self {
+        let arm = packet::monitor_arm(u32::from(sob), 1, true);
+        self.armed(monitor, fence_address(qman, stream, 0), 1, arm).fence(0, 1, 1)
+    }
+
+    /// The same until a sync object is at least `value` (at most 32767).
+    #[must_use]
+    pub fn wait_until(self, sob: u16, value: u16, monitor: u16, qman: usize, stream: u32) -> Self {
+        let arm = packet::monitor_arm(u32::from(sob), value, false);
+        self.armed(monitor, fence_address(qman, stream, 0), 1, arm).fence(0, 1, 1)
+    }
+
+    /// Writes `data` to `address` if a sync object is exactly `value` now, and disarms the monitor: shows the value without
+    /// waiting for it.
+    #[must_use]
+    pub fn probe(self, sob: u16, value: u16, monitor: u16, address: u64, data: u32) -> Self {
+        let mut packets = self.armed(monitor, address, data, packet::monitor_arm(u32::from(sob), value, true));
+        packets.0.push(monitor_register(sync_manager::MON_STATUS_0, monitor, 0, packet::RB | packet::MB));
+        packets
+    }
+
+    /// Arms `monitor`; when it fires it writes `data` to `address`.
+    #[must_use]
+    fn armed(mut self, monitor: u16, address: u64, data: u32, arm: u32) -> Self {
+        let set = |array: u32, value: u32, barriers: u32| monitor_register(array, monitor, value, barriers);
         self.0.push(set(sync_manager::MON_PAY_ADDRL_0, address as u32, packet::RB));
         self.0.push(set(sync_manager::MON_PAY_ADDRH_0, (address >> 32) as u32, packet::RB));
-        self.0.push(set(sync_manager::MON_PAY_DATA_0, 1, packet::RB));
-        let arm = packet::monitor_arm(u32::from(sob), 1, true);
+        self.0.push(set(sync_manager::MON_PAY_DATA_0, data, packet::RB));
         self.0.push(set(sync_manager::MON_ARM_0, arm, packet::RB | packet::MB));
-        self.0.push(packet::fence(0, 1, 1, packet::RB | packet::MB));
+        self
+    }
+
+    /// Waits until fence counter `id` (0..=3) is at least `target`, then subtracts `decrement` (0..=15).
+    #[must_use]
+    pub fn fence(mut self, id: u32, target: u8, decrement: u32) -> Self {
+        self.0.push(packet::fence(id, target, decrement, packet::RB | packet::MB));
+        self
+    }
+
+    /// A 32-bit message when everything before is done: engine, registers and messages.
+    #[must_use]
+    pub fn message_behind(mut self, address: u64, value: u32) -> Self {
+        self.0.extend(packet::msg_long(address, value, packet::EB | packet::RB | packet::MB));
+        self
+    }
+
+    /// A 32-bit message, sent only when predicate `number` (0..=31) is true.
+    #[must_use]
+    pub fn message_if(mut self, number: u32, address: u64, value: u32) -> Self {
+        self.0.extend(packet::msg_long(address, value, number));
+        self
+    }
+
+    /// The low half of the device's time to an address (`qman.md` 10 #15).
+    #[must_use]
+    pub fn timestamp(mut self, address: u64) -> Self {
+        self.0.extend(packet::msg_long(address, 0, packet::RB | packet::MB | 1 << 20));
+        self
+    }
+
+    /// Waits until the engine is idle.
+    #[must_use]
+    pub fn engine_barrier(mut self) -> Self {
+        self.0.push(packet::nop(packet::EB | packet::RB | packet::MB));
+        self
+    }
+
+    /// Writes a register of the engine's window.
+    #[must_use]
+    pub fn register(mut self, offset: u32, value: u32) -> Self {
+        self.0.push(packet::wreg_32(offset as u16, value, packet::RB));
+        self
+    }
+
+    /// Writes consecutive registers from `offset` on, two per value, if predicate `number` is true.
+    #[must_use]
+    pub fn bulk_if(mut self, number: u32, offset: u32, values: &[u64]) -> Self {
+        let control = packet::RB | number | offset << 8;
+        self.0.push(Header::new(opcode::WREG_BULK, control, values.len() as u32).0);
+        self.0.extend(values);
+        self
+    }
+
+    /// Requests the arbiter with a priority.
+    #[must_use]
+    pub fn request(mut self, priority: u8) -> Self {
+        self.0.push(Header::new(opcode::ARB_POINT, packet::RB, u32::from(priority)).0);
+        self
+    }
+
+    /// Releases the arbiter.
+    #[must_use]
+    pub fn release(mut self) -> Self {
+        self.0.push(Header::new(opcode::ARB_POINT, packet::RB, 1 << 31).0);
+        self
+    }
+
+    /// Adds `increment` (0..=15) to fence counter `id` after `cycles` (24 bits) of a clock of about 1 GHz. Does not wait.
+    #[must_use]
+    pub fn delayed(mut self, id: u32, increment: u32, cycles: u32) -> Self {
+        let value = (id & 3) << 28 | (increment & 0xF) << 24 | cycles & 0xFF_FFFF;
+        self.0.push(Header::new(opcode::WAIT, 0, value).0);
+        self
+    }
+
+    /// Loads the predicates from a table of 32 dwords, their bit 0.
+    #[must_use]
+    pub fn load_predicates(self, address: u64) -> Self {
+        self.load_and_execute(0, LOAD, address)
+    }
+
+    /// Loads the four scalars from 16 bytes, if predicate `number` is true.
+    #[must_use]
+    pub fn load_scalars(self, number: u32, address: u64) -> Self {
+        self.load_and_execute(number, LOAD | SCALARS, address)
+    }
+
+    /// Loads the scalars and executes the packet that begins with the first of them.
+    #[must_use]
+    pub fn load_scalars_and_execute(self, address: u64) -> Self {
+        self.load_and_execute(0, LOAD | SCALARS | EXECUTE, address)
+    }
+
+    /// Executes the packet that begins with the first scalar, or with the third, if predicate `number` is true.
+    #[must_use]
+    pub fn execute(self, number: u32, from_third: bool) -> Self {
+        self.load_and_execute(number, EXECUTE | if from_third { FROM_THIRD } else { 0 }, 0)
+    }
+
+    fn load_and_execute(mut self, number: u32, configuration: u32, address: u64) -> Self {
+        let control = packet::RB | packet::MB | number & 0x1F;
+        self.0.extend([Header::new(opcode::LOAD_AND_EXE, control, configuration).0, address]);
+        self
+    }
+
+    /// Words as they are, also wrong ones.
+    #[must_use]
+    pub fn raw(mut self, words: &[u64]) -> Self {
+        self.0.extend(words);
         self
     }
 
@@ -174,6 +323,30 @@ mod tests {
         assert_eq!(controls, [0x4400_000C, 0x4400_080C, 0x4400_100C, 0xC400_180C]);
         // Group 2, all sync objects of it masked but number 1, equal, value 1.
         assert_eq!(packets[6], 0x0003_FD02);
+    }
+
+    /// `qman.md` 5.8 and `submission-path.md` 11.5.
+    #[test]
+    fn arbiter_scalar_and_wait_packets_are_the_documented_ones() {
+        assert_eq!(dwords(&Packets::new().request(1).release()), [1, 0x4C00_0000, 0x8000_0000, 0x4C00_0000]);
+        let scalars = Packets::new().load_scalars_and_execute(0x7F_F000_0080);
+        assert_eq!(dwords(&scalars), [0x301, 0xCF00_0000, 0xF000_0080, 0x7F]);
+        assert_eq!(dwords(&Packets::new().execute(0, true)), [0x600, 0xCF00_0000, 0, 0]);
+        let predicates = Packets::new().load_predicates(0x7F_F000_0080).message_if(10, 0x7F_F000_1080, 0x1234);
+        assert_eq!(
+            dwords(&predicates),
+            [0x100, 0xCF00_0000, 0xF000_0080, 0x7F, 0x1234, 0x0300_000A, 0xF000_1080, 0x7F]
+        );
+        assert_eq!(dwords(&Packets::new().delayed(1, 1, 1000)), [0x1100_03E8, 0x0D00_0000]);
+        let bulk = Packets::new().bulk_if(0, 0xA00, &[0; 0x88]);
+        assert_eq!(dwords(&bulk).get(..2), Some(&[0x88, 0x420A_0000][..]));
+        assert_eq!(dwords(&Packets::new().register(0x80, 0xFC4F_2240)), [0xFC4F_2240, 0x4100_8000]);
+    }
+
+    /// `submission-path.md` 2: queue numbers of the internal DMA engines.
+    #[test]
+    fn internal_queues_are_numbered_by_engine_and_stream() {
+        assert_eq!([internal(2, 0), internal(3, 0), internal(4, 3), internal(7, 3)], [9, 13, 20, 32]);
     }
 
     /// `submission-path.md` 11.3: the upper buffer.

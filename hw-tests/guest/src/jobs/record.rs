@@ -106,7 +106,7 @@ impl fmt::Display for Record {
             Verdict::Pass => "pass",
             Verdict::Fail => "FAIL",
         };
-        write!(f, "{verdict}  {:<12} {:>10} bytes", self.job, self.bytes)?;
+        write!(f, "{verdict}  {:<19} {:>10} bytes", self.job, self.bytes)?;
         if let Some(error) = &self.error {
             return write!(f, "  {error} (seed {})", self.seed);
         }
