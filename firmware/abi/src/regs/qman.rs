@@ -127,7 +127,7 @@ pub const CP_FENCE0_RDATA_0: u32 = 0x308;
 pub const CP_FENCE0_CNT_0: u32 = 0x358;
 /// Distance between two fences' groups.
 pub const FENCE_STRIDE: u32 = 0x14;
-/// MSG_INFLIGHT_CNT \[15:0\], ERDY \[16\], RRDY \[17\], MRDY \[18\], SW_STOP \[19\], FENCE_ID \[21:20\], FENCE_IN_PROGRESS \[22\].
+/// State of a command processor; fields in [`fields::CP_STS`].
 pub const CP_STS_0: u32 = 0x3A8;
 /// First word of the current packet.
 pub const CP_CURRENT_INST_LO_0: u32 = 0x3BC;
@@ -165,6 +165,25 @@ pub const GLBL_ERR_ADDR_LO: u32 = 0xCD0;
 pub const GLBL_ERR_ADDR_HI: u32 = 0xCD4;
 /// Error message data.
 pub const GLBL_ERR_WDATA: u32 = 0xCD8;
+
+/// Bit fields of registers with several.
+// The macro writes items of its own that cannot be documented.
+#[allow(missing_docs)]
+pub mod fields {
+    tock_registers::register_bitfields![u32,
+        /// Fields of CP_STS_n.
+        pub CP_STS [
+            /// Messages that are not answered.
+            MSG_INFLIGHT_CNT OFFSET(0) NUMBITS(16) [],
+            /// Stopped by a STOP packet.
+            SW_STOP OFFSET(19) NUMBITS(1) [],
+            /// Counter that a FENCE packet waits for.
+            FENCE_ID OFFSET(20) NUMBITS(2) [],
+            /// A FENCE packet waits.
+            FENCE_IN_PROGRESS OFFSET(22) NUMBITS(1) []
+        ]
+    ];
+}
 
 /// GLBL_STS0 with every unit idle and none stopped.
 pub const STS0_IDLE: u32 = 0x3FFF;

@@ -4,6 +4,7 @@
 //! the buffer in execution, fence state and counters. They are stored through the same ring as the messages, so a host that
 //! sees a completion message soon sees the idle bits that belong to it.
 
+use coxswain_abi::regs::qman::fields::CP_STS;
 use coxswain_abi::regs::qman::{self as regs, LOWER, STREAMS, cause};
 
 use super::qman::Qman;
@@ -96,11 +97,13 @@ fn update<P: QueuePorts>(last: &mut u32, value: u32, offset: u32, ports: &mut P)
 /// CP_STS: fence in progress and its number, software stop.
 fn cp_status(stream: &Stream) -> u32 {
     let fence = match stream.activity {
-        Activity::Blocked(Blocked::Fence { id, .. }) => 1 << 22 | u32::from(id) << 20,
-        _ => 0,
+        Activity::Blocked(Blocked::Fence { id, .. }) => {
+            CP_STS::FENCE_IN_PROGRESS::SET + CP_STS::FENCE_ID.val(id.into())
+        }
+        _ => CP_STS::FENCE_IN_PROGRESS::CLEAR,
     };
     let stopped = stream.failed() && stream.causes & cause::STOP_OP != 0;
-    fence | u32::from(stopped) << 19
+    (fence + CP_STS::SW_STOP.val(stopped.into())).value
 }
 
 /// GLBL_STS0. A stream that failed is not idle: its job will not complete, and the driver's idle check at the user's close
