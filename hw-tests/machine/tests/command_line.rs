@@ -147,7 +147,7 @@ fn beside_the_card_output_arrives_while_the_program_runs_and_its_exit_code_at_th
 #[test]
 fn an_interrupted_run_with_the_card_ends_both_emulators_and_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
-    let mut child = coxswain(&["guest", "--", "sh", "-c", "echo ready; sleep 1000"])
+    let mut child = coxswain(&["guest", "--timeout", "60", "--", "sh", "-c", "echo ready; sleep 1000"])
         .env("TMPDIR", folder.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -83,7 +83,7 @@ fn a_corrupted_control_image_is_refused_and_a_good_one_loads() {
 fn a_truncated_control_image_is_refused_and_a_whole_one_loads() {
     let rig = Rig::take();
     let good = image(&rig, CONTROL_FILE);
-    let bad = &good[..good.len() / 2 & !3];
+    let bad = &good[..(good.len() / 2) & !3];
     let reason = "Coxswain: control refused: boot error 0x0104: FIT size differs";
     a_bad_file_is_refused_and_a_good_one_loads(&rig, CONTROL_FILE, bad, "failed to load Linux", reason);
 }

@@ -150,11 +150,12 @@ impl Story {
 
     /// What was read from `path`, in order, without line ends.
     pub fn files(&self, path: &str) -> Vec<&str> {
-        let text = |event| match event {
-            &Event::File { path: ref found, ref text, .. } if found == path => Some(text.trim_end()),
+        let events = self.outcome.events.iter();
+        let texts = events.filter_map(|(_, event)| match event {
+            Event::File { path: found, text, .. } if found == path => Some(text.trim_end()),
             _ => None,
-        };
-        self.outcome.events.iter().filter_map(|(_, event)| text(event)).collect()
+        });
+        texts.collect()
     }
 
     /// The programs in the order in which they ended.
