@@ -42,6 +42,8 @@ struct Contest {
     configuration: u32,
     /// Per stream: priority and number of grants.
     streams: [(u8, usize); STREAMS],
+    /// The arbiter is set in the buffer that then takes it, with a message barrier between, not by an earlier submission.
+    same_buffer: bool,
 }
 
 impl Contest {
@@ -81,8 +83,14 @@ impl Contest {
             .iter()
             .zip((qman::ARB_WRR_WEIGHT_0..).step_by(4))
             .fold(Packets::new(), |packets, (weight, offset)| packets.message(register(offset), *weight));
-        bench.run_external(QUEUE_TO_DEVICE, &setting.message(register(qman::ARB_CFG_0), self.configuration))?;
-        let hold = Packets::new().request(HOLDER_PRIORITY);
+        let setting = setting.message(register(qman::ARB_CFG_0), self.configuration).engine_barrier();
+        let hold = if self.same_buffer {
+            setting
+        } else {
+            bench.run_external(QUEUE_TO_DEVICE, &setting)?;
+            Packets::new()
+        };
+        let hold = hold.request(HOLDER_PRIORITY);
         let hold = (0..STREAMS as u32).fold(hold, |packets, queue| packets.message(gate(queue, FENCE), 1));
         let hold = bench.commands(&hold.fence(FENCE, STREAMS as u8, STREAMS as u32).release())?;
         let mut buffers = Vec::new();
@@ -108,15 +116,17 @@ impl Contest {
     }
 }
 
-/// The streams ask with different priorities, in all orders: the largest number goes first, with all its requests.
+/// The streams ask with different priorities, in all orders: the largest number goes first, with all its requests. The
+/// arbiter is set by a submission of its own, or in the same buffer.
 ///
 /// # Errors
 /// A submission failed, or the order was another.
-pub fn by_priority(bench: &Bench<'_>, grants: usize) -> Result<Measured, JobError> {
+pub fn by_priority(bench: &Bench<'_>, grants: usize, same_buffer: bool) -> Result<Measured, JobError> {
     let begun = Instant::now();
     let mut samples = Vec::new();
     for priorities in PRIORITIES {
-        let contest = Contest { configuration: BY_PRIORITY, streams: priorities.map(|priority| (priority, grants)) };
+        let streams = priorities.map(|priority| (priority, grants));
+        let contest = Contest { configuration: BY_PRIORITY, streams, same_buffer };
         let (order, time) = contest.run(bench)?;
         let expected = order_by_priority(priorities, grants);
         if order != expected {
@@ -133,7 +143,7 @@ pub fn by_priority(bench: &Bench<'_>, grants: usize) -> Result<Measured, JobErro
 /// A submission failed, or the order was another.
 pub fn by_weight(bench: &Bench<'_>, rounds: usize) -> Result<Measured, JobError> {
     let streams = WEIGHTS.map(|weight| (0, weight as usize * rounds));
-    let (order, time) = Contest { configuration: BY_WEIGHT, streams }.run(bench)?;
+    let (order, time) = Contest { configuration: BY_WEIGHT, streams, same_buffer: false }.run(bench)?;
     let expected = orders_by_weight(rounds);
     if !expected.contains(&order) {
         return Err(JobError::Claim(format!("weights {WEIGHTS:?}: {order:?}")));

@@ -19,6 +19,8 @@ pub enum Behaviour {
     PingPong,
     /// [`arbiter::by_priority`].
     Priority,
+    /// The same, set in the buffer that uses it.
+    PrioritySameBuffer,
     /// [`arbiter::by_weight`].
     Weight,
     /// [`strided::by_registers`].
@@ -53,7 +55,8 @@ impl Behaviour {
             Self::LongInternal => limits::internal(bench, amount, seed),
             Self::FenceBetween => streams::fence_between(bench, amount, seed),
             Self::PingPong => ping::pong(bench, amount, seed),
-            Self::Priority => arbiter::by_priority(bench, amount),
+            Self::Priority => arbiter::by_priority(bench, amount, false),
+            Self::PrioritySameBuffer => arbiter::by_priority(bench, amount, true),
             Self::Weight => arbiter::by_weight(bench, amount),
             Self::Strided => strided::by_registers(bench, amount, seed),
             Self::Bulk => strided::by_bulk(bench, amount, seed),

@@ -121,6 +121,12 @@ pub const ENTRIES: &[Entry] = &[
         &[3],
         Behaviour::Priority,
     ),
+    behaviour(
+        "arbiter-same-buffer",
+        "the same, set in the buffer that then takes it; only by name",
+        &[3],
+        Behaviour::PrioritySameBuffer,
+    ),
     behaviour("arbiter-weight", "the arbiter of DMA0 by weight", &[4], Behaviour::Weight),
     behaviour("strided", "five-dimensional copies on DMA0 and DMA1 by registers", &[5], Behaviour::Strided),
     behaviour("bulk", "the same on DMA3 by bulk writes, every other one switched off", &[20], Behaviour::Bulk),
@@ -196,14 +202,14 @@ pub fn parse(text: &str) -> Result<Vec<Request>, String> {
     }
 }
 
-/// The requests for several texts; when there is none, all jobs that leave the card alive.
+/// The requests for several texts; when there is none, all jobs but those that are run only by name.
 ///
 /// # Errors
 /// As [`parse`].
 pub fn parse_all(texts: &[String]) -> Result<Vec<Request>, String> {
     let mut requests = Vec::new();
     if texts.is_empty() {
-        for entry in ENTRIES.iter().filter(|entry| !entry.is_fault()) {
+        for entry in ENTRIES.iter().filter(|entry| entry.is_default()) {
             requests.extend(parse(entry.name)?);
         }
     }
@@ -214,6 +220,12 @@ pub fn parse_all(texts: &[String]) -> Result<Vec<Request>, String> {
 }
 
 impl Entry {
+    /// True for a job that runs when none is named: not a fault, and nothing that is known to fail.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        !self.is_fault() && self.kind != Kind::Behaviour(Behaviour::PrioritySameBuffer)
+    }
+
     /// True for a job that passes when the card is reset because of it: nothing can run behind it in the same process.
     #[must_use]
     pub fn is_fault(&self) -> bool {
@@ -316,9 +328,10 @@ mod tests {
     }
 
     #[test]
-    fn no_name_means_every_job_but_the_faults() {
+    fn no_name_means_every_job_but_the_faults_and_what_is_run_by_name() {
         let all = parse_all(&[]).unwrap();
-        assert!(ENTRIES.iter().all(|entry| entry.is_fault() != all.iter().any(|request| request.entry == entry)));
+        assert!(ENTRIES.iter().all(|entry| entry.is_default() == all.iter().any(|request| request.entry == entry)));
+        assert!(ENTRIES.iter().all(|entry| !(entry.is_default() && entry.is_fault())));
         assert_eq!(parse_all(&["latency".into(), "small:5".into()]).unwrap().len(), 2);
     }
 

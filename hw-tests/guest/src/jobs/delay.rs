@@ -4,7 +4,7 @@
 
 use super::bench::{Bench, JobError};
 use super::many::Measured;
-use super::packets::{Packets, internal};
+use super::packets::{LOWER, Packets, fence_address, internal};
 use super::programs::Programs;
 use crate::device::{DeviceError, HostBuffer, Information, uapi::info_op};
 
@@ -20,6 +20,8 @@ const SLACK: u32 = 1_000_000_000;
 /// Fence counters of the single delays and of those that run together.
 const SINGLE: u32 = 1;
 const SHARED: u32 = 2;
+/// The fence counter that shows that the messages before have arrived.
+const ARRIVED: u32 = 3;
 
 /// One delay after another, each between time stamps; then many at once.
 ///
@@ -30,9 +32,12 @@ pub fn delays(bench: &Bench<'_>) -> Result<Measured, JobError> {
     let count = DELAYS.len() + 2;
     let stamps = HostBuffer::new(bench.device, 4 * count)?;
     let stamp = |number: usize| stamps.address(4 * number);
-    let mut packets = Packets::new().timestamp(stamp(0));
+    // A message is on its way when the next packet begins. One to the own fence, waited for, comes behind the stamp.
+    let arrived = |packets: Packets| packets.message(fence_address(ENGINE, LOWER, ARRIVED), 1).fence(ARRIVED, 1, 1);
+    let mut packets = arrived(Packets::new().timestamp(stamp(0)));
     for (number, cycles) in DELAYS.into_iter().enumerate() {
-        packets = packets.delayed(SINGLE, 1, cycles).fence(SINGLE, 1, 1).timestamp(stamp(number + 1));
+        packets = packets.delayed(SINGLE, 1, cycles).fence(SINGLE, 1, 1);
+        packets = arrived(packets.timestamp(stamp(number + 1)));
     }
     for _ in 0..TOGETHER {
         packets = packets.delayed(SHARED, 1, EACH);

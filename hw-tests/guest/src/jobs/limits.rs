@@ -26,13 +26,19 @@ fn prepare<'d>(bench: &Bench<'d>, pattern: Pattern, bytes: usize) -> Result<Host
     Ok(host)
 }
 
-/// Checks `bytes` of the trace, and that what lies behind was left alone.
-fn check(bench: &Bench<'_>, pattern: Pattern, host: &mut HostBuffer<'_>, bytes: usize) -> Result<(), JobError> {
-    let whole = host.len();
+/// Checks `bytes` of the trace, and that `behind` bytes behind it were left alone.
+fn check(
+    bench: &Bench<'_>,
+    pattern: Pattern,
+    host: &mut HostBuffer<'_>,
+    bytes: usize,
+    behind: usize,
+) -> Result<(), JobError> {
+    let whole = bytes + behind;
     pattern.unrelated().fill(host, 0, 0, whole)?;
     bench.download(bench.layout.hbm, host.address(0), whole as u32)?;
     expect("the trace of a long buffer", 0, pattern.check(host, 0, 0, bytes)?)?;
-    expect("behind the trace", 0, pattern.complement().check(host, bytes, bytes as u64, whole - bytes)?)
+    expect("behind the trace", 0, pattern.complement().check(host, bytes, bytes as u64, behind)?)
 }
 
 /// A command buffer of `bytes` of messages on an external queue.
@@ -53,7 +59,7 @@ pub fn external(bench: &Bench<'_>, bytes: usize, seed: u64) -> Result<Measured, 
         packets = packets.engine_barrier();
     }
     let time = bench.run_external(QUEUE_TO_DEVICE, &packets)?;
-    check(bench, pattern, &mut host, count * WORD)?;
+    check(bench, pattern, &mut host, count * WORD, WORD)?;
     Ok(Measured { samples: vec![time], total: time })
 }
 
@@ -79,7 +85,7 @@ pub fn internal(bench: &Bench<'_>, bytes: usize, seed: u64) -> Result<Measured, 
             Some(address) => programs.lower_from(bench, QUEUE_INTERNAL, packets, address)?,
         }
         samples.push(programs.run(bench, &Packets::new())?);
-        check(bench, pattern, &mut host, count * PIECE)?;
+        check(bench, pattern, &mut host, count * PIECE, PIECE)?;
     }
     let total = samples.iter().sum();
     Ok(Measured { samples, total })
