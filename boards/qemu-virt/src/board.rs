@@ -187,7 +187,8 @@ impl PostedWrites for Board {
         self.posted.available()
     }
 
-    #[inline]
+    // Always: a call would cost as much again, and everything that a packet does ends here.
+    #[inline(always)]
     fn post(&mut self, write: PostedWrite) {
         self.posted.post(write);
     }

@@ -3,16 +3,16 @@
 //! Owns the producer index and the entries between the two indices; reads the consumer index and the idle flag. Never waits:
 //! a write without room is dropped and counted, and the caller checks [`PostedWrites::available`] first.
 //!
-//! [`PostedRing::post`] is what every packet ends in, so it is two stores and two instructions of arithmetic: the consumer
-//! index is read again only when the room seen last is used up, and counting is left to the flush.
+//! [`PostedRing::post`] is what every packet ends in, so it is two stores and a step of a pointer: room is looked for once in
+//! a run of consecutive entries, and indices and counters are worked out at the flush.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use coxswain_abi::soc::{PostedWrite, core_block};
 use coxswain_core::ports::PostedWrites;
 
 use crate::barrier;
-use crate::ring::RingEntries;
+use crate::ring::{RingEntries, Run};
 use crate::soc::{Kick, Soc};
 
 /// What went through the ring since the image started.
@@ -39,11 +39,11 @@ pub struct PostedRing {
     doorbell: Kick,
     /// Entries of the ring; a power of two.
     size: u32,
-    /// Next entry to write.
-    next: u32,
-    /// Index at which the ring is full, by the consumer index that was read last: at most `size` beyond `next`, and never
-    /// beyond the true one, because the card's index only moves forward.
-    limit: u32,
+    /// Entries that can be written without looking at the consumer index: they were free when the run was made, and the
+    /// card's index only moves forward.
+    run: Run,
+    /// Index of the first entry of `run`.
+    run_index: u32,
     /// Last index that the card was shown.
     published: u32,
     counters: PostedCounters,
@@ -70,33 +70,42 @@ impl PostedRing {
             idle: block.word(core_block::POSTED_IDLE)?,
             doorbell: soc.kick(core),
             size,
-            next,
-            limit: next,
+            run: Run::empty(),
+            run_index: next,
             published: next,
             counters: PostedCounters::default(),
         })
+    }
+
+    /// Index of the next entry to write.
+    #[inline]
+    fn next(&self) -> u32 {
+        self.run_index.wrapping_add(self.run.taken())
     }
 
     /// Entries that the card has not consumed yet, published or not.
     #[inline]
     fn used(&self) -> u32 {
         // Acquire: an entry is only overwritten after the card has read it.
-        self.next.wrapping_sub(self.consumer.load(Ordering::Acquire))
+        self.next().wrapping_sub(self.consumer.load(Ordering::Acquire))
     }
 
-    /// Reads the consumer index again. False when the ring is full: the write is dropped and counted.
+    /// Reads the consumer index and goes on with the next run of free entries. Without one the write is dropped and counted.
     #[cold]
-    fn find_room(&mut self) -> bool {
+    fn post_in_next_run(&mut self, write: PostedWrite) {
         let used = self.used();
-        if used < self.size {
-            self.limit = self.next.wrapping_sub(used).wrapping_add(self.size);
-            return true;
+        let free = self.size.saturating_sub(used);
+        self.run_index = self.next();
+        self.run = self.entries.run(self.run_index, free);
+        match self.run.take() {
+            Some(cells) => store(cells, write),
+            None => {
+                if used > self.size {
+                    self.counters.bad_index = self.counters.bad_index.wrapping_add(1);
+                }
+                self.counters.dropped = self.counters.dropped.wrapping_add(1);
+            }
         }
-        if used > self.size {
-            self.counters.bad_index = self.counters.bad_index.wrapping_add(1);
-        }
-        self.counters.dropped = self.counters.dropped.wrapping_add(1);
-        false
     }
 
     /// True when the card has consumed everything that was published.
@@ -132,32 +141,38 @@ impl PostedWrites for PostedRing {
         self.size.saturating_sub(self.used()) as usize
     }
 
-    #[inline]
+    // Always: a call would cost as much again, and everything that a packet does ends here.
+    #[inline(always)]
     fn post(&mut self, write: PostedWrite) {
-        if self.next == self.limit && !self.find_room() {
-            return;
+        match self.run.take() {
+            Some(cells) => store(cells, write),
+            None => self.post_in_next_run(write),
         }
-        let [first, second] = write.to_words();
-        let [address, data] = self.entries.entry(self.next);
-        address.store(first, Ordering::Relaxed);
-        data.store(second, Ordering::Relaxed);
-        self.next = self.next.wrapping_add(1);
     }
 
     #[inline]
     fn flush(&mut self) {
-        if self.published == self.next {
+        let next = self.next();
+        let count = next.wrapping_sub(self.published);
+        if count == 0 {
             return;
         }
         // Release: the entries are visible before the index.
-        self.producer.store(self.next, Ordering::Release);
-        let count = self.next.wrapping_sub(self.published);
+        self.producer.store(next, Ordering::Release);
         self.counters.posted = self.counters.posted.wrapping_add(u64::from(count));
-        self.published = self.next;
+        self.published = next;
         // The store above must not pass the load below: either the card sees the index or we see its flag.
         barrier::full();
         if self.idle.load(Ordering::Relaxed) == 1 {
             self.kick();
         }
     }
+}
+
+/// Writes an entry.
+#[inline(always)]
+fn store([address, data]: [&AtomicU64; 2], write: PostedWrite) {
+    let [first, second] = write.to_words();
+    address.store(first, Ordering::Relaxed);
+    data.store(second, Ordering::Relaxed);
 }

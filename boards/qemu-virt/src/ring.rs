@@ -35,6 +35,18 @@ impl RingEntries {
         Some(Self { first: window.double_word(0)?.as_ptr(), mask })
     }
 
+    /// The entries from `index`, which runs freely, up to the end of the ring's memory, at most `count`.
+    #[must_use]
+    pub fn run(&self, index: u32, count: u32) -> Run {
+        let slot = index & self.mask;
+        let entries = count.min(self.mask - slot + 1) as usize;
+        // SAFETY: `slot` is at most `mask` and `slot + entries` at most one more, so both ends lie inside the ring's memory or
+        // right behind it.
+        let (start, end) =
+            unsafe { (self.first.add(2 * slot as usize), self.first.add(2 * (slot as usize + entries))) };
+        Run { start, next: start, end }
+    }
+
     /// The two words of entry `index`, which runs freely.
     #[inline]
     #[must_use]
@@ -43,6 +55,52 @@ impl RingEntries {
         // SAFETY: `slot / 2` is at most `mask`, and `new` has checked that entries 0 ..= mask lie inside a window, whose
         // creator vouched for mapping and alignment for as long as it or a part is used; all accesses are atomic.
         unsafe { [AtomicU64::from_ptr(self.first.add(slot)), AtomicU64::from_ptr(self.first.add(slot + 1))] }
+    }
+}
+
+/// Consecutive entries that the producer may write, and how far it has come: a write needs no index arithmetic until the
+/// run is used up.
+#[derive(Debug)]
+pub struct Run {
+    start: *mut u64,
+    /// The next entry, `start` plus a multiple of 16 bytes up to `end`.
+    next: *mut u64,
+    /// One past the last entry.
+    end: *mut u64,
+}
+
+// SAFETY: addresses; all accesses through them are atomic.
+unsafe impl Send for Run {}
+
+impl Run {
+    /// No entries.
+    #[must_use]
+    pub const fn empty() -> Self {
+        let nowhere = core::ptr::null_mut();
+        Self { start: nowhere, next: nowhere, end: nowhere }
+    }
+
+    /// Entries taken so far.
+    #[inline]
+    #[must_use]
+    pub fn taken(&self) -> u32 {
+        ((self.next.addr() - self.start.addr()) / ENTRY as usize) as u32
+    }
+
+    /// The two words of the next entry; `None` when the run is used up.
+    #[inline(always)]
+    pub fn take(&mut self) -> Option<[&'static AtomicU64; 2]> {
+        if self.next == self.end {
+            return None;
+        }
+        // SAFETY: `RingEntries::run` makes `start .. end` whole entries inside the ring, and `next` moves from one to the
+        // other by entries, so a full one lies before `end`; the creator of the window vouched for mapping and alignment;
+        // all accesses are atomic.
+        unsafe {
+            let words = [AtomicU64::from_ptr(self.next), AtomicU64::from_ptr(self.next.add(1))];
+            self.next = self.next.add(2);
+            Some(words)
+        }
     }
 }
 
@@ -64,6 +122,26 @@ mod tests {
         }
         let words: std::vec::Vec<_> = (0..10).map(|word| window.read_u64(8 * word).unwrap()).collect();
         assert_eq!(words, [0, 100, 1, 100, 2, 100, 3, 100, 0, 0]);
+    }
+
+    #[test]
+    fn a_run_ends_at_its_count_and_at_the_end_of_the_memory() {
+        let mut memory = [0_u64; 8];
+        // SAFETY: as above.
+        let window = unsafe { Window::new(memory.as_mut_ptr().cast(), 64) };
+        let ring = RingEntries::new(&window, 4).unwrap();
+        for (index, count, length) in [(0, 4, 4), (0, 9, 4), (5, 2, 2), (6, 4, 2), (u32::MAX, 1, 1), (3, 0, 0)] {
+            let mut run = ring.run(index, count);
+            for taken in 0..length {
+                assert_eq!(run.taken(), taken);
+                let [low, high] = run.take().unwrap();
+                let expected = ring.entry(index.wrapping_add(taken));
+                assert!(core::ptr::eq(low, expected[0]) && core::ptr::eq(high, expected[1]));
+            }
+            assert!(run.take().is_none());
+            assert_eq!(run.taken(), length);
+        }
+        assert!(Run::empty().take().is_none());
     }
 
     #[test]

@@ -102,8 +102,8 @@ impl Window {
         }
         // SAFETY: the first byte of the range lies inside the window or right behind it (checked above).
         let mut source = unsafe { self.base.add(offset as usize) }.cast::<u64>();
-        // In fours: two instructions for a word, and a fraction of the loop's own.
-        let mut blocks = out.chunks_exact_mut(4);
+        // In eights: two instructions for a word, and a fraction of the loop's own.
+        let mut blocks = out.chunks_exact_mut(8);
         for block in &mut blocks {
             for word in block {
                 // SAFETY: the words of the range lie inside the window (checked above), `source` advances once for each word

@@ -227,6 +227,14 @@ impl EventQueue {
         true
     }
 
+    /// True when [`Self::pump`] may have something to do: events wait, or an interrupt is owed or may have been lost. A cheap
+    /// look for a loop that comes by after every packet; pumping without it is never wrong.
+    #[inline]
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.interrupt_owed || self.interrupt_at.is_some() || !self.waiting.is_empty()
+    }
+
     /// Sends what can be sent, and raises one interrupt for it. Call it after posting, after handling packets, and at the
     /// safety tick, which also heals a full queue and a lost interrupt. `now_us` is the time of the clock port.
     pub fn pump(&mut self, host: &mut impl HostMemory, posts: &mut impl PostedWrites, now_us: u64) {
@@ -322,5 +330,18 @@ impl EventQueue {
     fn give_up(&mut self) {
         self.counters.host_errors = self.counters.host_errors.saturating_add(1);
         self.ring = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_active_from_the_first_event_that_waits() {
+        let mut queue = EventQueue::new();
+        assert!(!queue.is_active());
+        queue.post(Event::new(id::MMU_PAGE_FAULT));
+        assert!(queue.is_active());
     }
 }
