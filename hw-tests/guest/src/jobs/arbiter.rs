@@ -8,26 +8,26 @@ use super::bench::{Bench, JobError};
 use super::many::Measured;
 use super::packets::{Packets, QUEUE_TO_DEVICE};
 use super::streams::gate;
-use crate::device::{HostBuffer, Job};
+use crate::device::{DeviceError, HostBuffer, Job};
 use coxswain_abi::regs::{CFG_BASE, qman};
 use std::time::{Duration, Instant};
 
 /// Streams that compete.
-const STREAMS: usize = 3;
+pub(super) const STREAMS: usize = 3;
 /// The stream that holds the arbiter until they do.
-const HOLDER: u32 = 3;
+pub(super) const HOLDER: u32 = 3;
 /// Its priority, which decides nothing: it comes alone.
-const HOLDER_PRIORITY: u8 = 200;
+pub(super) const HOLDER_PRIORITY: u8 = 200;
 /// The fence counter by which streams wait for each other.
-const FENCE: u32 = 1;
+pub(super) const FENCE: u32 = 1;
 /// ARB_CFG_0: on, master, by priority.
-const BY_PRIORITY: u32 = 0x110;
+pub(super) const BY_PRIORITY: u32 = 0x110;
 /// The same by weight.
 const BY_WEIGHT: u32 = 0x111;
 /// Bytes of a name in the list.
-const NAME: u32 = 8;
+pub(super) const NAME: u32 = 8;
 /// Priorities of streams 0..=2, in every order.
-const PRIORITIES: [[u8; STREAMS]; 6] = [[1, 5, 9], [1, 9, 5], [5, 1, 9], [5, 9, 1], [9, 1, 5], [9, 5, 1]];
+pub(super) const PRIORITIES: [[u8; STREAMS]; 6] = [[1, 5, 9], [1, 9, 5], [5, 1, 9], [5, 9, 1], [9, 1, 5], [9, 5, 1]];
 /// Weights of streams 0..=2.
 const WEIGHTS: [u32; STREAMS] = [2, 3, 1];
 
@@ -57,15 +57,7 @@ impl Contest {
         // Told before the first request: then this stream is one of those that ask.
         let mut packets = Packets::new().fence(FENCE, 1, 1).message(gate(HOLDER, FENCE), 1);
         for _ in 0..grants {
-            packets = packets
-                .request(priority)
-                .copy(list, spare, bytes)
-                .engine_barrier()
-                .copy(spare, list + u64::from(NAME), bytes)
-                .engine_barrier()
-                .fill(number as u64, list, NAME)
-                .engine_barrier()
-                .release();
+            packets = push_name(packets.request(priority), number, list, spare, bytes).release();
         }
         packets
     }
@@ -103,17 +95,28 @@ impl Contest {
         bench.run_external(QUEUE_TO_DEVICE, &Packets::new().message(register(qman::ARB_CFG_0), 0))?;
 
         bench.download(list, host.address(0), bytes as u32)?;
-        let mut names = vec![0; bytes];
-        host.read(0, &mut names)?;
-        // The newest name is the first; the one behind all names is what lay there before.
-        let mut order: Vec<usize> = names
-            .chunks(NAME as usize)
-            .map(|name| name.try_into().map_or(usize::MAX, |name| u64::from_le_bytes(name) as usize))
-            .collect();
-        order.pop();
-        order.reverse();
+        let order = order_of(&host, grants)?;
         Ok((order, time))
     }
+}
+
+/// Adds packets that push a name onto the list at `list`, which has `bytes` of names; `spare` is as large.
+pub(super) fn push_name(packets: Packets, name: usize, list: u64, spare: u64, bytes: u32) -> Packets {
+    packets
+        .copy(list, spare, bytes)
+        .engine_barrier()
+        .copy(spare, list + u64::from(NAME), bytes)
+        .engine_barrier()
+        .fill(name as u64, list, NAME)
+        .engine_barrier()
+}
+
+/// The names of a list at the start of a buffer, oldest first. The newest is the first in memory.
+pub(super) fn order_of(buffer: &HostBuffer<'_>, count: usize) -> Result<Vec<usize>, DeviceError> {
+    let mut names = vec![0; NAME as usize * count];
+    buffer.read(0, &mut names)?;
+    let name = |bytes: &[u8]| bytes.try_into().map_or(usize::MAX, |name| u64::from_le_bytes(name) as usize);
+    Ok(names.chunks(NAME as usize).rev().map(name).collect())
 }
 
 /// The streams ask with different priorities, in all orders: the largest number goes first, with all its requests. The
@@ -151,7 +154,7 @@ pub fn by_weight(bench: &Bench<'_>, rounds: usize) -> Result<Measured, JobError>
     Ok(Measured { samples: vec![time], total: time })
 }
 
-fn order_by_priority(priorities: [u8; STREAMS], grants: usize) -> Vec<usize> {
+pub(super) fn order_by_priority(priorities: [u8; STREAMS], grants: usize) -> Vec<usize> {
     let mut streams: Vec<usize> = (0..STREAMS).collect();
     streams.sort_by_key(|stream| std::cmp::Reverse(priorities.get(*stream).copied()));
     streams.into_iter().flat_map(|stream| std::iter::repeat_n(stream, grants)).collect()

@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, JobError};
 use super::many::Measured;
-use super::{arbiter, control, delay, limits, ping, signals, streams, strided, threads};
+use super::{arbiter, arbiter_slaves, control, delay, limits, ping, signals, streams, strided, threads};
 
 /// Which one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Behaviour {
     PrioritySameBuffer,
     /// [`arbiter::by_weight`].
     Weight,
+    /// [`arbiter_slaves::by_priority`].
+    Slaves,
     /// [`strided::by_registers`].
     Strided,
     /// [`strided::by_bulk`].
@@ -58,6 +60,7 @@ impl Behaviour {
             Self::Priority => arbiter::by_priority(bench, amount, false),
             Self::PrioritySameBuffer => arbiter::by_priority(bench, amount, true),
             Self::Weight => arbiter::by_weight(bench, amount),
+            Self::Slaves => arbiter_slaves::by_priority(bench, amount),
             Self::Strided => strided::by_registers(bench, amount, seed),
             Self::Bulk => strided::by_bulk(bench, amount, seed),
             Self::Predicates => control::predicates(bench, seed),

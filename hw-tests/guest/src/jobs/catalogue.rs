@@ -128,6 +128,12 @@ pub const ENTRIES: &[Entry] = &[
         Behaviour::PrioritySameBuffer,
     ),
     behaviour("arbiter-weight", "the arbiter of DMA0 by weight", &[4], Behaviour::Weight),
+    behaviour(
+        "arbiter-slaves",
+        "an arbiter of DMA2 that DMA3 and DMA4 follow; the amount is the grants per stream",
+        &[3],
+        Behaviour::Slaves,
+    ),
     behaviour("strided", "five-dimensional copies on DMA0 and DMA1 by registers", &[5], Behaviour::Strided),
     behaviour("bulk", "the same on DMA3 by bulk writes, every other one switched off", &[20], Behaviour::Bulk),
     behaviour("predicates", "messages under 31 predicate tables from all memories", FULL, Behaviour::Predicates),

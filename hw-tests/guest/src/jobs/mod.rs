@@ -3,7 +3,7 @@
 //! * [`catalogue`]: which jobs there are and at which sizes;
 //! * [`mod@bench`]: the card, opened, with what all jobs share;
 //! * [`copy`], [`internal`]: copies; [`many`], [`threads`], [`limits`]: many submissions and large buffers;
-//! * [`streams`], [`ping`], [`arbiter`]: streams and engines that wait for each other;
+//! * [`streams`], [`ping`], [`arbiter`], [`arbiter_slaves`]: streams and engines that wait for each other;
 //! * [`strided`], [`control`], [`delay`]: what single packets can do;
 //! * [`signals`]: the driver's own synchronisation; [`behaviour`]: all of these by name;
 //! * [`faults`], [`bad_packets`]: jobs that must end with an error;
@@ -16,6 +16,7 @@
 //! * [`inventory`]: what the driver and `hwmon` say about the card.
 
 pub mod arbiter;
+pub mod arbiter_slaves;
 pub mod bad_packets;
 pub mod behaviour;
 pub mod bench;

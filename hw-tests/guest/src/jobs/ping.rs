@@ -18,6 +18,10 @@ const PONG: u16 = 41;
 const MONITORS: [u16; 3] = [20, 21, 22];
 /// The two engines.
 const ENGINES: [usize; 2] = [2, 3];
+/// A copy that takes longer than the way of a signal from engine to engine, in bytes.
+const SLOW: u32 = 256 * 1024;
+/// Where it lies in the second area of HBM; before it lies a program.
+const SLOW_OFFSET: u64 = 64 << 20;
 /// Most rounds: a sync object counts to 32767.
 const LIMIT: usize = 30_000;
 
@@ -33,10 +37,17 @@ pub fn pong(bench: &Bench<'_>, rounds: usize, seed: u64) -> Result<Measured, Job
     let [first, second] = ENGINES;
     let [first_monitor, second_monitor, end_monitor] = MONITORS;
     let (mut left, mut right) = (Packets::new(), Packets::new());
+    // One of the two is slow in each round, in turn: the other would overtake it if it did not wait.
+    let slow = bench.layout.hbm_second + SLOW_OFFSET;
+    let dawdle = |packets: Packets, is_slow: bool| {
+        if is_slow { packets.copy(slow, slow + u64::from(SLOW), SLOW) } else { packets }
+    };
     for round in 0..rounds {
         let value = round as u16 + 1;
-        left = chain.hand_on(2 * round, left.wait_until(PING, value, first_monitor, first, LOWER)).signal(PONG);
-        right = chain.hand_on(2 * round + 1, right.wait_until(PONG, value, second_monitor, second, LOWER)).signal(PING);
+        let waiting = left.wait_until(PING, value, first_monitor, first, LOWER);
+        left = chain.hand_on(2 * round, dawdle(waiting, round % 2 == 0)).signal(PONG);
+        let waiting = right.wait_until(PONG, value, second_monitor, second, LOWER);
+        right = chain.hand_on(2 * round + 1, dawdle(waiting, round % 2 == 1)).signal(PING);
     }
 
     let in_hbm = bench.layout.hbm_second;

@@ -82,6 +82,15 @@ impl<'device> Programs<'device> {
         self.upper(queue, &Packets::new().lower(address, bytes))
     }
 
+    /// Adds packets for the queue's own command processor, followed by raising the sync object that [`Self::run`] waits for.
+    ///
+    /// # Errors
+    /// They do not fit.
+    pub fn upper_to_end(&mut self, queue: u32, packets: Packets) -> Result<(), DeviceError> {
+        self.to_wait_for += 1;
+        self.upper(queue, &packets.signal(DONE))
+    }
+
     /// Adds packets for the queue's own command processor.
     ///
     /// # Errors
