@@ -74,7 +74,7 @@ fn the_drivers_iatu_sequence_through_elbi_gives_the_standard_windows() {
     let mut client = Client::connect(&bench.host_socket());
     for (region, target) in [(0, 0x7F_F000_0000u64), (1, 0x7F_F800_0000), (2, 0)] {
         let base = 0x100 + 0x200 * region;
-        let control = 0xC008_0000 | region * 2 << 8;
+        let control = 0xC008_0000 | (region * 2) << 8;
         for (offset, value) in
             [(base + 0x14, target as u32), (base + 0x18, (target >> 32) as u32), (base, 0), (base + 4, control)]
         {

@@ -50,7 +50,7 @@ impl PostedWrites for Board {
 
 impl DeviceMemory for Board {
     fn read_words(&mut self, address: u64, access: Attributes, out: &mut [u64]) -> Result<(), ReadError> {
-        if address % 8 != 0 {
+        if !address.is_multiple_of(8) {
             self.misuse.get_or_insert_with(|| format!("a read of words at {address:#x}"));
         }
         if let Some((region, _)) = self.memory.region(address) {

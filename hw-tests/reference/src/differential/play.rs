@@ -311,7 +311,7 @@ impl<'a> Player<'a> {
         if !idle || producer != consumer || !self.reference.machine.is_enabled(setup.number, stream) {
             return;
         }
-        let index = if entries > 1 && excess % 2 == 0 {
+        let index = if entries > 1 && excess.is_multiple_of(2) {
             (consumer + entries + 1 + excess % (entries - 1)) % (2 * entries)
         } else {
             2 * entries + excess

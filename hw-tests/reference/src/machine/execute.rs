@@ -270,7 +270,7 @@ impl Machine {
             1 => Data::Time,
             _ => return Outcome::Error(cause::UNDEF_CMD),
         };
-        if address % 4 != 0 {
+        if !address.is_multiple_of(4) {
             return Outcome::Error(cause::MSG_WR);
         }
         self.write(address, data, attributes);
@@ -284,7 +284,7 @@ impl Machine {
             0x8000..=0x9FFF => Some(regs::base(number) + offset - 0x8000),
             _ => None,
         }
-        .filter(|_| offset % 4 == 0)
+        .filter(|_| offset.is_multiple_of(4))
     }
 
     /// Window offset whose write starts the engine.
