@@ -26,7 +26,9 @@ fn agree(cases: u32, strategy: impl Strategy<Value = Scenario>) -> Coverage {
     if let Err(TestError::Fail(reason, scenario)) = result {
         panic!("{reason}\n{scenario}");
     }
-    result.unwrap();
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
     coverage.into_inner()
 }
 
