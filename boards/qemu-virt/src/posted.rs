@@ -92,13 +92,13 @@ impl PostedRing {
 
     /// Reads the consumer index and goes on with the next run of free entries. Without one the write is dropped and counted.
     #[cold]
-    fn post_in_next_run(&mut self, write: PostedWrite) {
+    fn post_in_next_run(&mut self, first: u64, second: u64) {
         let used = self.used();
         let free = self.size.saturating_sub(used);
         self.run_index = self.next();
         self.run = self.entries.run(self.run_index, free);
         match self.run.take() {
-            Some(cells) => store(cells, write),
+            Some(cells) => store(cells, [first, second]),
             None => {
                 if used > self.size {
                     self.counters.bad_index = self.counters.bad_index.wrapping_add(1);
@@ -145,8 +145,12 @@ impl PostedWrites for PostedRing {
     #[inline(always)]
     fn post(&mut self, write: PostedWrite) {
         match self.run.take() {
-            Some(cells) => store(cells, write),
-            None => self.post_in_next_run(write),
+            Some(cells) => store(cells, write.to_words()),
+            // As words, which are passed in registers: the write itself would be put on the stack also when it has room.
+            None => {
+                let [first, second] = write.to_words();
+                self.post_in_next_run(first, second);
+            }
         }
     }
 
@@ -171,8 +175,7 @@ impl PostedWrites for PostedRing {
 
 /// Writes an entry.
 #[inline(always)]
-fn store([address, data]: [&AtomicU64; 2], write: PostedWrite) {
-    let [first, second] = write.to_words();
+fn store([address, data]: [&AtomicU64; 2], [first, second]: [u64; 2]) {
     address.store(first, Ordering::Relaxed);
     data.store(second, Ordering::Relaxed);
 }
