@@ -1,39 +1,91 @@
 //! The queue engine agrees with the reference interpreter on random programs, happenings and interleavings.
 
-#[allow(dead_code, reason = "the strategies of further tests")]
 mod strategies;
 
 use std::cell::RefCell;
 
-use coxswain_reference::differential::Coverage;
+use coxswain_abi::regs::qman::cause;
+use coxswain_reference::differential::{Coverage, run_beyond_known, run_bytes};
 use coxswain_reference::scenario::{Scenario, Set};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 
+/// Environment variable: how many times as many scenarios are played, 1 by default.
+const FACTOR: &str = "COXSWAIN_SCENARIOS";
+
 /// Plays `cases` scenarios; what they came across.
 fn agree(cases: u32, strategy: impl Strategy<Value = Scenario>) -> Coverage {
     let coverage = RefCell::new(Coverage::default());
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
-    let result = TestRunner::new(config).run(&strategy, |scenario| {
-        match coxswain_reference::differential::run_beyond_known(&scenario) {
-            Ok(seen) => {
-                coverage.borrow_mut().merge(&seen);
-                Ok(())
-            }
-            Err(disagreement) => Err(TestCaseError::fail(disagreement.to_string())),
+    let factor = std::env::var(FACTOR).ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let config =
+        Config { cases: cases * factor, failure_persistence: None, max_shrink_iters: 500, ..Config::default() };
+    let result = TestRunner::new(config).run(&strategy, |scenario| match run_beyond_known(&scenario) {
+        Ok(seen) => {
+            coverage.borrow_mut().merge(&seen);
+            Ok(())
         }
+        Err(disagreement) => Err(TestCaseError::fail(disagreement.to_string())),
     });
-    if let Err(TestError::Fail(reason, scenario)) = result {
-        panic!("{reason}\n{scenario}");
+    if let Err(TestError::Fail(_, scenario)) = result {
+        let scenario = scenario.minimise(&|scenario| run_beyond_known(scenario).is_err());
+        panic!("{}\n{scenario}", run_beyond_known(&scenario).expect_err("minimised scenarios fail"));
     }
-    if let Err(failure) = result {
-        panic!("{failure}");
-    }
+    result.expect("no scenario is rejected");
     coverage.into_inner()
 }
 
+/// Causes that every command processor can raise with the packets of [`Set::BASIC`]; counter 3 is the one that clips.
+const CAUSES: u32 = cause::PQF_RD
+    | cause::CQF_RD
+    | cause::UNDEF_CMD
+    | cause::STOP_OP
+    | cause::MSG_WR
+    | cause::WREG
+    | cause::FENCE0_OVF << 3
+    | cause::FENCE0_UDF << 3;
+
+/// Reasons to wait without arbiters.
+const REASONS: &[&str] = &["nothing", "fence", "engine", "barrier", "lower queue", "stopped", "failed"];
+
+/// The scenarios were about something: these causes and reasons to wait came up.
+fn assert_covers(coverage: &Coverage, causes: u32, waiting: &[&str]) {
+    assert_eq!(coverage.causes & causes, causes, "{coverage:?}");
+    for reason in waiting {
+        assert!(coverage.waiting.contains(reason), "no stream waited for {reason}: {coverage:?}");
+    }
+}
+
 #[test]
-fn the_packets_of_every_command_processor() {
+fn the_engine_agrees_on_the_packets_that_every_command_processor_has() {
     let coverage = agree(3000, strategies::scenarios(Set::BASIC));
-    println!("{coverage:?}");
+    assert_covers(&coverage, CAUSES, REASONS);
+}
+
+#[test]
+fn the_engine_agrees_on_all_packets() {
+    let coverage = agree(5000, strategies::scenarios(Set::ALL));
+    assert_covers(&coverage, CAUSES | cause::CP_RD, REASONS);
+}
+
+#[test]
+fn the_engine_agrees_on_arbitration() {
+    let coverage = agree(3000, strategies::arbitrations(Set::ALL));
+    assert_covers(&coverage, 0, &["arbiter"]);
+    assert!(coverage.grants > 1000, "{coverage:?}");
+}
+
+#[test]
+fn the_engine_agrees_on_scenarios_out_of_arbitrary_bytes() {
+    let coverage = RefCell::new(Coverage::default());
+    let config = Config { cases: 3000, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
+    let bytes = proptest::collection::vec(any::<u8>(), 0..1500);
+    TestRunner::new(config)
+        .run(&bytes, |bytes| {
+            coverage.borrow_mut().merge(&run_bytes(&bytes));
+            Ok(())
+        })
+        .unwrap();
+    let coverage = coverage.into_inner();
+    assert_covers(&coverage, cause::UNDEF_CMD | cause::STOP_OP, &["fence", "engine", "barrier", "arbiter"]);
+    assert!(coverage.writes > 3000, "{coverage:?}");
 }

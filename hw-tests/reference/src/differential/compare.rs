@@ -192,9 +192,10 @@ fn state(
         }
         let header = [regs::CP_CURRENT_INST_LO_0, regs::CP_CURRENT_INST_HI_0].map(|first| first..first + 20);
         let stream = header.iter().find(|range| range.contains(&offset)).map(|range| (offset - range.start) / 4);
-        if care == Care::Unknown && stream.is_some_and(|stream| reference.machine.is_truncated(number, stream as usize))
+        if care == Care::Unknown
+            && stream.is_some_and(|stream| reference.machine.has_failed_inside(number, stream as usize))
         {
-            // Known: the header of a packet that the buffer's end cuts off.
+            // Known: the header of a packet that failed behind its header.
             continue;
         }
         if ours != theirs {

@@ -11,7 +11,7 @@
 
 mod board;
 mod compare;
-mod configure;
+pub mod configure;
 mod engine_side;
 mod play;
 mod reference_side;
@@ -103,6 +103,9 @@ pub fn run_bytes(bytes: &[u8]) -> Coverage {
     let scenario = Scenario::from_bytes(bytes, Set::ALL).avoid_known();
     match run_beyond_known(&scenario) {
         Ok(coverage) => coverage,
-        Err(disagreement) => panic!("{disagreement}\n{scenario}"),
+        Err(_) => {
+            let scenario = scenario.minimise(&|scenario| run_beyond_known(scenario).is_err());
+            panic!("{:?}\n{scenario}", run_beyond_known(&scenario).err())
+        }
     }
 }

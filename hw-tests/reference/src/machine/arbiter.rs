@@ -3,7 +3,7 @@
 //! A request is a stream that waits at such a packet; nothing else is remembered of it.
 //!
 //! Choices where the document leaves room: streams that are equal take turns in the order of their numbers, starting behind
-//! the one that was granted last; a weight of 0 counts as 1; the quiet period is over when every stream of the QMAN has run
+//! the one that was granted last; a weight is read when the turn of its stream begins; a weight of 0 counts as 1; the quiet period is over when every stream of the QMAN has run
 //! up to where it waits.
 
 use std::collections::VecDeque;
@@ -25,7 +25,7 @@ pub struct Arbiter {
     config: u32,
     /// Stream that may pass and has not released (master).
     owner: Option<usize>,
-    /// Stream that was granted last, and its consecutive grants.
+    /// Stream that was granted last, and the grants in a row that it may still get.
     last: Option<(usize, u32)>,
     /// Streams in the order in which the master chose them (slave).
     choices: VecDeque<usize>,
@@ -112,25 +112,26 @@ impl Arbiter {
         }
     }
 
-    /// The request that is granted among those that wait, and the number of grants that its stream then had in a row.
+    /// The request that is granted among those that wait, and the grants that its stream may get right after it.
     fn best(&self, waiting: &[usize], weights: &[u32; LOWER]) -> Option<(usize, u32)> {
         let turn = |stream: usize| match self.last {
             Some((last, _)) => (stream + LOWER - last - 1) % LOWER,
             None => stream,
         };
         if self.is_weighted() {
-            if let Some((last, grants)) = self.last
+            if let Some((last, left)) = self.last
                 && waiting.contains(&last)
-                && grants < weights.get(last).map_or(1, |weight| (*weight).max(1))
+                && left != 0
             {
-                return Some((last, grants + 1));
+                return Some((last, left - 1));
             }
-            return waiting.iter().copied().min_by_key(|stream| turn(*stream)).map(|stream| (stream, 1));
+            let chosen = waiting.iter().copied().min_by_key(|stream| turn(*stream))?;
+            return Some((chosen, weights.get(chosen).map_or(0, |weight| weight.saturating_sub(1))));
         }
         let priority = |stream: usize| self.priorities.get(stream).copied().unwrap_or(0);
         let highest = waiting.iter().map(|stream| priority(*stream)).max()?;
         let equal = waiting.iter().copied().filter(|stream| priority(*stream) == highest);
-        equal.min_by_key(|stream| turn(*stream)).map(|stream| (stream, 1))
+        equal.min_by_key(|stream| turn(*stream)).map(|stream| (stream, 0))
     }
 }
 
@@ -164,7 +165,7 @@ impl Machine {
         let waiting: Vec<usize> =
             (0..LOWER).filter(|stream| arbiter.concerns(*stream) && self.waits_for_arbiter(number, *stream)).collect();
         let weights = std::array::from_fn(|stream| self.register(number, regs::ARB_WRR_WEIGHT_0 + 4 * stream as u32));
-        let Some((chosen, grants)) = arbiter.best(&waiting, &weights) else { return false };
+        let Some((chosen, left)) = arbiter.best(&waiting, &weights) else { return false };
         let enabled = self.register(number, regs::ARB_MST_SLAVE_EN);
         let slaves: Vec<usize> = (0..32).filter(|slave| enabled >> slave & 1 == 1).collect();
         if slaves.iter().any(|slave| arbiter.credits[*slave] == 0) {
@@ -172,7 +173,7 @@ impl Machine {
         }
         let Some(qman) = self.qmans.get_mut(&number) else { return false };
         qman.arbiter.owner = Some(chosen);
-        qman.arbiter.last = Some((chosen, grants));
+        qman.arbiter.last = Some((chosen, left));
         for slave in slaves {
             if let Some(credit) = self.qmans.get_mut(&number).and_then(|qman| qman.arbiter.credits.get_mut(slave)) {
                 *credit -= 1;

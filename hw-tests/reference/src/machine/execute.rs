@@ -131,6 +131,11 @@ impl Machine {
         };
         // As long as its header says, so it is a packet.
         let Decoded::Packet(packet, length) = Packet::decode(&bytes) else { return false };
+        if let Some(state) = self.stream_mut(number, stream)
+            && state.failed.is_empty()
+        {
+            state.failed_inside = false;
+        }
         match self.execute(number, stream, &packet) {
             Outcome::Done => self.advance(number, stream, length),
             Outcome::Wait(reason) => {
@@ -168,7 +173,6 @@ impl Machine {
         let stopped = self.raise(number, stream, cause);
         if let Some(state) = self.stream_mut(number, stream) {
             state.failed_header = header;
-            state.truncated = false;
             state.software_stop |= cause == cause::STOP_OP;
         }
         if !stopped {
@@ -181,7 +185,7 @@ impl Machine {
     fn fail_truncated(&mut self, number: usize, stream: usize, header: Option<(u32, u32)>, left: u32) -> bool {
         self.fail_packet(number, stream, cause::UNDEF_CMD, header, left);
         if let Some(state) = self.stream_mut(number, stream) {
-            state.truncated = true;
+            state.failed_inside = true;
         }
         true
     }
@@ -336,7 +340,12 @@ impl Machine {
                         state.bulk_done += 1;
                     }
                 }
-                other => return other,
+                other => {
+                    if let Some(state) = self.stream_mut(number, stream) {
+                        state.failed_inside = true;
+                    }
+                    return other;
+                }
             }
         }
         Outcome::Done

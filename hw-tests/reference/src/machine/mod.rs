@@ -212,10 +212,10 @@ impl Machine {
         self.stream(number, stream).map_or(0, |stream| stream.past_causes)
     }
 
-    /// True when the packet that failed last was cut off by the end of its buffer.
+    /// True when the packet that failed last was cut off by the end of its buffer, or failed in the middle of its values.
     #[must_use]
-    pub fn is_truncated(&self, number: usize, stream: usize) -> bool {
-        self.stream(number, stream).is_some_and(|stream| stream.truncated)
+    pub fn has_failed_inside(&self, number: usize, stream: usize) -> bool {
+        self.stream(number, stream).is_some_and(|stream| stream.failed_inside)
     }
 
     /// Stores a register without an effect, as a host does before it enables a QMAN or when its doorbell is lost.

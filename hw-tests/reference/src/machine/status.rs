@@ -38,7 +38,9 @@ impl Machine {
                 values.insert(regs::CP_FENCE0_CNT_0 + regs::FENCE_STRIDE * id + index, counter);
             }
             values.insert(regs::CP_STS_0 + index, command_processor(state));
-            if let Some((low, high)) = state.failed_header {
+            if state.failed.contains(&Unit::Cp)
+                && let Some((low, high)) = state.failed_header
+            {
                 values.insert(regs::CP_CURRENT_INST_LO_0 + index, low);
                 values.insert(regs::CP_CURRENT_INST_HI_0 + index, high);
             }

@@ -105,8 +105,8 @@ pub struct Stream {
     pub failed: BTreeSet<Unit>,
     /// Header of the packet that failed last.
     pub failed_header: Option<(u32, u32)>,
-    /// It was cut off by the end of its buffer.
-    pub truncated: bool,
+    /// It was cut off by the end of its buffer, or failed behind its header in the middle of its values.
+    pub failed_inside: bool,
     /// A STOP packet was executed.
     pub software_stop: bool,
     /// Why the last attempt to go on did not.

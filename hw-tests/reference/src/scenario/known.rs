@@ -1,9 +1,13 @@
 //! Happenings on which the queue engine is known to disagree with the interpreter. They are kept as named tests
 //! (`tests/found.rs`) and taken out of random scenarios, so that the search goes on behind them.
 
+use std::collections::BTreeMap;
+
 use coxswain_abi::regs::qman::LOWER;
 
-use super::{Scenario, Step};
+use super::repair::{BEHIND_START, VALUES_BEHIND_START};
+use super::{Item, Program, Scenario, Step};
+use crate::packet::{Action, Packet};
 
 impl Scenario {
     /// The scenario without happenings on which the two sides are known to disagree.
@@ -20,7 +24,10 @@ impl Scenario {
             enables.get(*qman).copied().unwrap_or(false)
                 || stream == LOWER && external.get(*qman).copied().unwrap_or(false)
         };
+        let arbitrates = self.arbitrates();
         self.steps.retain(|step| match step {
+            // `a_request_is_granted_when_the_owner_is_switched_off`
+            Step::Enable { .. } => !arbitrates,
             // `an_unreadable_queue_without_stop_on_error_is_passed_over`
             Step::LoseRing { qman, .. } => stops(qman),
             // `a_lower_cp_that_is_off_stays_idle_when_a_user_starts_it`
@@ -31,6 +38,77 @@ impl Scenario {
             | Step::SetFence { qman, stream, id: 3, .. } => !is_off(qman, *stream),
             _ => true,
         });
+        // `a_grant_waits_for_the_lower_cp_too`
+        if arbitrates {
+            let mut left = vec![3; self.qmans.len()];
+            for step in &mut self.steps {
+                if let Step::Submit { qman, program, .. } = step
+                    && let Some(left) = left.get_mut(*qman)
+                {
+                    program.limit_calls(left);
+                }
+            }
+        }
+        // `a_request_that_passed_because_its_stream_was_masked_is_not_granted_later`
+        let mut masks = BTreeMap::new();
+        for step in &mut self.steps {
+            if let Step::Arbiter { qman, config, .. } = step {
+                let mask = *masks.entry(*qman).or_insert(*config & 0xF000);
+                *config = *config & !0xF000 | mask;
+            }
+        }
+        // `a_grant_is_not_lost_when_the_posted_ring_is_full`
+        if self.arbitrates() {
+            self.room = 1 << 16;
+        }
+        for step in &mut self.steps {
+            if let Step::Submit { qman, program, .. } | Step::StartLower { qman, program } = step {
+                program.mend_bulk_writes(stops(qman));
+            }
+        }
         self
+    }
+}
+
+impl Program {
+    /// Replaces CP_DMA packets that are too many by NOPs.
+    fn limit_calls(&mut self, left: &mut usize) {
+        for item in &mut self.items {
+            if matches!(item, Item::Call { .. } | Item::Packet(Packet { action: Action::CpDma { .. }, .. })) {
+                if *left == 0 {
+                    *item = Item::Packet(Packet::new(Action::Nop, Default::default()));
+                } else {
+                    *left -= 1;
+                }
+            }
+        }
+    }
+
+    /// Bulk writes that are neither empty and misaligned nor, without stop-on-error, refused or
+    /// cut off.
+    fn mend_bulk_writes(&mut self, stops: bool) {
+        let is_cut = self.cut != 0;
+        for item in &mut self.items {
+            match item {
+                Item::Packet(Packet { action: Action::WriteBulk { offset, values }, .. }) => {
+                    // `a_bulk_write_that_is_cut_off_is_passed_over_with_its_values`
+                    if is_cut && !stops {
+                        values.clear();
+                    }
+                    // `an_empty_bulk_write_does_nothing_whatever_its_offset`
+                    if values.is_empty() {
+                        *offset &= !3;
+                    }
+                    // `a_refused_bulk_write_is_passed_over_with_its_values`
+                    let end = u32::from(*offset) + 8 * values.len() as u32;
+                    if !stops && (end > 0x1000 || *offset % 4 != 0) {
+                        *offset = BEHIND_START;
+                        values.truncate(VALUES_BEHIND_START);
+                    }
+                }
+                Item::Call { body, .. } => body.mend_bulk_writes(stops),
+                Item::Packet(_) | Item::LoadPredicates { .. } | Item::LoadScalars { .. } => {}
+            }
+        }
     }
 }

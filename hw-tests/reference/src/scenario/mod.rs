@@ -9,6 +9,7 @@ mod display;
 mod known;
 pub mod place;
 mod repair;
+mod shrink;
 
 pub use repair::{MARKERS, ORIGIN_SHIFT};
 

@@ -24,6 +24,10 @@ const QUIET: u64 = 0x7F_F010_0000;
 pub const MARKERS: u64 = 0x7F_F110_0000;
 /// Milliseconds that pass at once.
 const MILLISECOND: u32 = 1_000_000;
+/// A window offset behind the start registers of all engines.
+pub(super) const BEHIND_START: u16 = 0x940;
+/// 64-bit values that fit between there and the end of the engine's block.
+pub(super) const VALUES_BEHIND_START: usize = (0x1000 - BEHIND_START as usize) / 8;
 /// WAIT packets of a scenario for one QMAN: as many as firmware keeps at the same time.
 const WAITS: usize = 16;
 
@@ -216,6 +220,9 @@ impl Program {
         }
         for item in &mut self.items {
             item.repair(rules);
+            if self.cut != 0 {
+                item.leave_one_error();
+            }
         }
         if rules.scenario.arbitrates && rules.stream != LOWER {
             if rules.scenario.has_slaves {
@@ -364,11 +371,28 @@ impl Rules<'_> {
         if own {
             let target = u64::from(regs::base(self.number()) + first - 0x8000) + CFG_BASE;
             let fine = first >= 0x8000 && registers == 1 && self.address(target) == target;
-            return if fine { offset } else { offset & 0x3F };
+            return if fine { offset } else { BEHIND_START };
         }
         let start = start_offset(self.number());
-        // Registers up to 0xC0 are not start registers of TPCs and MMEs; DMA cores have theirs at 0x78.
-        if (first..end).contains(&start) && !self.may_use_engine() { 0x400 } else { offset }
+        if (first..end).contains(&start) && !self.may_use_engine() { BEHIND_START } else { offset }
+    }
+
+    /// An undefined command here. One in eight is left: programs that end at once say little.
+    fn is_illegal(&self, action: &Action) -> bool {
+        let is_external = self.setup().is_some_and(Setup::is_external);
+        let is_lower = self.stream == LOWER;
+        match action {
+            Action::LinDma { size, .. } => {
+                let legal = regs::engine_kind(self.number()) == EngineKind::Dma && (is_external || is_lower);
+                !legal && size % 8 != 0
+            }
+            Action::CpDma { size, .. } => (is_external || is_lower) && size % 8 != 0,
+            Action::ArbPoint { priority, .. } => is_lower && priority % 8 != 0,
+            Action::MessageLong { operation: 2.., value, .. } | Action::MessageShort { operation: 2.., value, .. } => {
+                value % 8 != 0
+            }
+            _ => false,
+        }
     }
 
     fn packet(&self, packet: &mut Packet) {
@@ -390,7 +414,8 @@ impl Rules<'_> {
             Action::Undefined { .. } => crowd,
             Action::MessageShort { .. } => crowd,
             Action::Nop | Action::MessageLong { .. } | Action::WriteRegister { .. } => false,
-        } || matches!(packet.action, Action::LinDma { .. }) && !self.may_use_engine();
+        } || matches!(packet.action, Action::LinDma { .. }) && !self.may_use_engine()
+            || self.is_illegal(&packet.action);
         if replaced {
             packet.action = Action::Nop;
             packet.predicate = 0;
@@ -420,7 +445,7 @@ impl Rules<'_> {
                 if crowd {
                     *offset &= 0xFFC;
                     if u32::from(*offset) == start_offset(self.number()) {
-                        *offset = 0x400;
+                        *offset = BEHIND_START;
                     }
                 }
             }
@@ -438,10 +463,10 @@ impl Item {
         match self {
             Self::Packet(packet) => rules.packet(packet),
             Self::Call { body, barriers, predicate } => {
-                // What an external QMAN refuses needs no body; lower CPs hand nothing on.
                 barriers.engine &= rules.may_use_engine();
                 *predicate %= 32;
-                if crowd {
+                let refused = rules.stream == LOWER || rules.setup().is_some_and(Setup::is_external);
+                if crowd || refused && body.items.len() % 8 != 7 {
                     *self = Self::Packet(Packet::new(Action::Nop, Barriers::default()));
                     return;
                 }
@@ -461,11 +486,35 @@ impl Item {
             Self::LoadScalars { packet, second, predicate, .. } => {
                 *predicate %= 32;
                 rules.packet(packet);
+                if matches!(packet.action, Action::Undefined { .. }) {
+                    // The document does not say whether its barrier or its error comes first.
+                    packet.barriers.engine = false;
+                }
                 // Only 16 bytes fit; 8 from R2 on.
                 if packet.encode().len() > if *second { 8 } else { 16 } {
                     **packet = Packet::new(Action::Nop, packet.barriers);
                 }
             }
+        }
+    }
+}
+
+impl Item {
+    /// In a buffer that is cut off no packet waits for the engine, and no bulk write has another error: the document does not
+    /// say what comes first.
+    fn leave_one_error(&mut self) {
+        match self {
+            Self::Packet(packet) => {
+                packet.barriers.engine = false;
+                if let Action::WriteBulk { offset, values } = &mut packet.action
+                    && (u32::from(*offset) + 8 * values.len() as u32 > 0x1000 || *offset % 4 != 0)
+                {
+                    *offset = BEHIND_START;
+                    values.truncate(VALUES_BEHIND_START);
+                }
+            }
+            Self::Call { barriers, .. } => barriers.engine = false,
+            Self::LoadPredicates { .. } | Self::LoadScalars { .. } => {}
         }
     }
 }

@@ -28,18 +28,18 @@ fn address() -> impl Strategy<Value = u64> {
         // SRAM, HBM, mapped host memory, sync objects.
         6 => (prop_oneof![Just(0x7F_F000_0080u64), Just(0x2000_0000), Just(1 << 48), Just(0x7F_FC4F_2000)], 0u64..64)
             .prop_map(|(base, index)| base + 4 * index),
-        1 => any::<u64>(),
-        3 => counter().prop_map(|(qman, stream, id)| fence_address(QMANS[qman], stream, id)),
+        1 => prop_oneof![8 => (0u64..1 << 62).prop_map(|index| 4 * index), 1 => any::<u64>()],
+        4 => counter().prop_map(|(qman, stream, id)| fence_address(QMANS[qman], stream, id)),
     ]
 }
 
 fn message() -> impl Strategy<Value = Action> {
-    (any::<bool>(), address(), 0u32..32, prop_oneof![12 => Just(0u8), 2 => Just(1), 1 => 0u8..4])
+    (any::<bool>(), address(), 0u32..32, prop_oneof![20 => Just(0u8), 2 => Just(1), 1 => 0u8..4])
         .prop_map(|(protected, address, value, operation)| Action::MessageLong { protected, address, value, operation })
 }
 
 fn short_message() -> impl Strategy<Value = Action> {
-    (0u8..4, 0u16..0x1000, any::<u32>(), prop_oneof![12 => Just(0u8), 2 => Just(1), 1 => 0u8..4]).prop_map(
+    (0u8..4, 0u16..0x1000, any::<u32>(), prop_oneof![20 => Just(0u8), 2 => Just(1), 1 => 0u8..4]).prop_map(
         |(base, offset, value, operation)| Action::MessageShort { base, offset: offset & !3, value, operation },
     )
 }
@@ -50,11 +50,10 @@ fn offset() -> impl Strategy<Value = u16> {
         4 => (0u16..0x30).prop_map(|index| 4 * index),
         2 => Just(0x78u16),
         2 => Just(0x938u16),
-        1 => Just(0x280u16),
         // Fence counters of this QMAN.
-        1 => (0u16..20).prop_map(|index| 0x8308 + 4 * index),
-        2 => (0u16..0x280).prop_map(|index| 0xA00 + 4 * index),
-        1 => any::<u16>(),
+        2 => (0u16..20).prop_map(|index| 0x8308 + 4 * index),
+        4 => (0u16..0x180).prop_map(|index| 0xA00 + 4 * index),
+        1 => prop_oneof![8 => (0u16..0x400).prop_map(|index| 4 * index), 1 => any::<u16>()],
     ]
 }
 
@@ -65,11 +64,8 @@ fn linear_dma() -> impl Strategy<Value = Action> {
 }
 
 fn fence() -> impl Strategy<Value = Action> {
-    (0u8..4, prop_oneof![6 => 0u8..3, 1 => any::<u8>()], 0u8..16).prop_map(|(id, target, decrement)| Action::Fence {
-        id,
-        target,
-        decrement,
-    })
+    (0u8..4, prop_oneof![3 => Just(0u8), 6 => 0u8..3, 1 => any::<u8>()], 0u8..16)
+        .prop_map(|(id, target, decrement)| Action::Fence { id, target, decrement })
 }
 
 fn action(set: Set) -> BoxedStrategy<Action> {
@@ -133,7 +129,7 @@ fn bad_action() -> impl Strategy<Value = Action> {
 }
 
 fn packet(set: Set) -> impl Strategy<Value = Packet> {
-    let action = prop_oneof![60 => action(set), 1 => bad_action()];
+    let action = prop_oneof![150 => action(set), 1 => bad_action()];
     (action, barriers(), predicate()).prop_map(|(action, barriers, predicate)| Packet {
         barriers,
         predicate: predicate_of(&action, predicate),
@@ -180,8 +176,13 @@ fn item(set: Set, depth: u32) -> BoxedStrategy<Item> {
 
 fn program(set: Set, depth: u32) -> impl Strategy<Value = Program> {
     let misalignment = prop_oneof![3 => Just(0u8), 1 => 0u8..8];
-    let cut = prop_oneof![20 => Just(0u32), 1 => 1u32..32];
-    (vec(item(set, depth), 0..10), misalignment, cut, prop::bool::weighted(0.01))
+    let cut = prop_oneof![40 => Just(0u32), 1 => 1u32..32];
+    (
+        prop_oneof![3 => vec(item(set, depth), 0..10), 1 => vec(item(set, depth), 10..60)],
+        misalignment,
+        cut,
+        prop::bool::weighted(0.01),
+    )
         .prop_map(|(items, misalignment, cut, missing)| Program { items, misalignment, cut, missing })
 }
 
@@ -205,6 +206,18 @@ fn step(set: Set) -> BoxedStrategy<Step> {
             1,
             (qman(), 0usize..5, 0usize..4, prop_oneof![0u32..16, 0x3FF0u32..0x4000])
                 .prop_map(|(qman, stream, id, value)| Step::SetFence { qman, stream, id, value })
+                .boxed(),
+        ),
+        (
+            1,
+            (qman(), 0usize..2, 0x3FF8u32..0x4000)
+                .prop_map(|(qman, stream, value)| Step::SetFence { qman, stream, id: 3, value })
+                .boxed(),
+        ),
+        (
+            1,
+            (qman(), 0usize..2, 4u8..16)
+                .prop_map(|(qman, stream, increment)| Step::Fence { qman, stream, id: 3, increment })
                 .boxed(),
         ),
         (4, qman().prop_map(|qman| Step::Complete { qman }).boxed()),
@@ -315,8 +328,9 @@ pub fn arbitrations(set: Set) -> impl Strategy<Value = Scenario> {
         1 => step(set),
         2 => Just(Step::Settle),
     ];
-    (arbiter, vec(step, 1..14)).prop_flat_map(move |(first, mut steps)| {
+    let steps = (arbiter, vec(step, 1..14)).prop_map(|(first, mut steps)| {
         steps.insert(0, first);
-        scenario(set, Just(steps))
-    })
+        steps
+    });
+    scenario(set, steps)
 }
