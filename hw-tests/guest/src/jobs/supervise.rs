@@ -14,9 +14,10 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// What a worker writes: one JSON line each.
+/// What a worker writes: one JSON line each. Tagged from outside: an inner tag would buffer the fields, and numbers do not
+/// survive that when some crate of the build wants serde_json's arbitrary precision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 enum Line {
     /// Job number `index` begins.
     Begin {
