@@ -16,7 +16,7 @@ use super::bulk::Bulk;
 use super::engine::{Effect, Engine};
 use super::fetch::FetchError;
 use super::load;
-use super::stream::{Blocked, Descriptor, Stream};
+use super::stream::{Access, Blocked, Descriptor, Stream};
 use super::timer::Timers;
 use super::{QueuePorts, ROOM};
 
@@ -93,6 +93,8 @@ pub(super) enum Step {
 }
 
 /// Executes packets of stream `number` until its turn ends, at most `share` of them; what is left of the share stays there.
+// A function of its own: inlined, the loop would compete with its callers for registers.
+#[inline(never)]
 pub(super) fn run<P: QueuePorts>(
     number: usize,
     stream: &mut Stream,
@@ -129,14 +131,22 @@ fn run_packets<P: QueuePorts>(
             *left = (*left - 1).min(room_in_packets(ports));
             continue;
         }
+        if stream.fetcher.words_on_chip() == 0 {
+            if !stream.fetcher.active() {
+                return Exit::End;
+            }
+            if let Err(error) = stream.fetcher.ensure(1, stream.access.fetch, ports) {
+                return Exit::Fetch(error);
+            }
+        }
         if let Some(reason) = run_on_chip(stream, shared, ports, left) {
             return Exit::Block(reason);
         }
         if *left == 0 {
             break;
         }
-        if !stream.fetcher.active() {
-            return Exit::End;
+        if stream.fetcher.words_on_chip() == 0 {
+            continue;
         }
         // The packet in place is not one for the loop above, or not wholly on chip.
         let fetched = stream.fetcher.ensure(1, stream.access.fetch, ports);
@@ -163,21 +173,22 @@ fn run_packets<P: QueuePorts>(
     Exit::Yield
 }
 
-/// Executes the frequent packets among the words on chip: NOP, MSG_LONG, MSG_SHORT, WREG_32 and FENCE in their plain forms.
+/// Executes the frequent packets among the words on chip: NOP, MSG_LONG, MSG_PROT, MSG_SHORT, WREG_32 and FENCE in their plain forms.
 /// Stops at any other packet, at the end of the words, when `left` packets are done, or when a packet must wait - only then
 /// it returns a reason.
 #[inline]
 fn run_on_chip<P: QueuePorts>(
     stream: &mut Stream,
-    shared: &Shared,
+    shared: &mut Shared,
     ports: &mut P,
     left: &mut usize,
 ) -> Option<Blocked> {
     /// Predicate bits, and the operation bits of messages.
     const PREDICATE: u32 = 0x1F;
     const OPERATION: u32 = 3 << 20;
-    let Stream { fetcher, fences, access, message_base, .. } = stream;
-    let access = access.message;
+    let Stream { fetcher, fences, access, message_base, descriptor, .. } = stream;
+    let Access { message, protected, .. } = *access;
+    let access = message;
     let start = shared.engine.start_register();
     let (words, mut position) = fetcher.on_chip();
     let mut blocked = None;
@@ -191,12 +202,13 @@ fn run_on_chip<P: QueuePorts>(
             break;
         }
         match header.opcode() {
-            opcode::MSG_LONG => {
+            code @ (opcode::MSG_LONG | opcode::MSG_PROT) => {
                 let Some(&address) = words.get(position + 1) else { break };
                 if control & (PREDICATE | OPERATION) != 0 || address & 3 != 0 {
                     break;
                 }
-                ports.post(PostedWrite { address, data: header.value(), attributes: access });
+                let attributes = if code == opcode::MSG_LONG { message } else { protected };
+                ports.post(PostedWrite { address, data: header.value(), attributes });
                 position += 2;
             }
             opcode::MSG_SHORT => {
@@ -224,6 +236,14 @@ fn run_on_chip<P: QueuePorts>(
                 position += 1;
             }
             opcode::NOP => position += 1,
+            opcode::LIN_DMA => {
+                let Some(&[from, to]) = words.get(position + 1..).and_then(|rest| rest.first_chunk()) else { break };
+                // What is wrong, or must wait, is found again where it can be told.
+                if linear_dma(header, from, to, descriptor, access, shared, ports) != Step::Next {
+                    break;
+                }
+                position += 3;
+            }
             opcode::FENCE => {
                 let value = header.value();
                 let target = value >> 16 & 0xFF;
@@ -274,7 +294,9 @@ pub(super) fn execute<P: QueuePorts>(
         opcode::WREG_32 => write_register(header.register_offset(), header.value(), stream, shared, ports),
         opcode::WREG_BULK => start_bulk(header, stream, shared),
         opcode::FENCE => fence(header, stream),
-        opcode::LIN_DMA => linear_dma(header, operand, second, stream, shared, ports),
+        opcode::LIN_DMA => {
+            linear_dma(header, operand, second, &stream.descriptor, stream.access.message, shared, ports)
+        }
         opcode::CP_DMA => queue_lower(header, operand, number, stream, shared),
         opcode::LOAD_AND_EXE => load::execute(header, operand, number, stream, shared, ports),
         opcode::ARB_POINT => arbitrate(header, number, shared, ports),
@@ -384,17 +406,20 @@ fn fence(header: Header, stream: &mut Stream) -> Step {
     }
 }
 
+/// LIN_DMA: a descriptor for the engine. Nothing is done unless it returns [`Step::Next`].
+#[inline]
 fn linear_dma<P: QueuePorts>(
     header: Header,
     from: u64,
     to: u64,
-    stream: &Stream,
+    descriptor: &Descriptor,
+    access: Attributes,
     shared: &mut Shared,
     ports: &mut P,
 ) -> Step {
     /// Control bits that go to COMMIT.
     const COMMIT_BITS: u32 = 0x00FF_007F;
-    let Descriptor::Engine { source, destination, size } = stream.descriptor else {
+    let Descriptor::Engine { source, destination, size } = *descriptor else {
         return Step::Fail(cause::UNDEF_CMD);
     };
     if shared.engine.kind() != EngineKind::Dma {
@@ -403,17 +428,12 @@ fn linear_dma<P: QueuePorts>(
     if !shared.engine.has_room() {
         return Step::Block(Blocked::Engine);
     }
-    let access = stream.access.message;
-    for (offset, value) in [
-        (source, from as u32),
-        (source.wrapping_add(4), (from >> 32) as u32),
-        (destination, to as u32),
-        (destination.wrapping_add(4), (to >> 32) as u32),
-        (size, header.value()),
-        (size.wrapping_add(4), header.control() & COMMIT_BITS),
-    ] {
-        post_register(offset, value, access, ports);
-    }
+    post_register(source, from as u32, access, ports);
+    post_register(source.wrapping_add(4), (from >> 32) as u32, access, ports);
+    post_register(destination, to as u32, access, ports);
+    post_register(destination.wrapping_add(4), (to >> 32) as u32, access, ports);
+    post_register(size, header.value(), access, ports);
+    post_register(size.wrapping_add(4), header.control() & COMMIT_BITS, access, ports);
     shared.engine.started();
     Step::Next
 }

@@ -113,7 +113,9 @@ impl Fetcher {
     #[cold]
     fn refill<P: DeviceMemory>(&mut self, count: usize, access: Attributes, ports: &mut P) -> Result<(), FetchError> {
         let kept = self.length - self.position;
-        self.words.copy_within(self.position..self.length, 0);
+        if kept != 0 {
+            self.words.copy_within(self.position..self.length, 0);
+        }
         self.position = 0;
         self.length = kept;
         let wanted = ((self.remaining / 8) as usize).min(BLOCK - kept);

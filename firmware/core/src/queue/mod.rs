@@ -74,6 +74,8 @@ pub struct QueueEngine {
     ready: u32,
     /// Bit per QMAN whose status may have changed since it was published.
     touched: u32,
+    /// Bit per QMAN that is stuck, see [`Self::stuck`].
+    stuck: u32,
     /// Bit per QMAN with a new error to report.
     errors: u32,
     /// A page fault of a command buffer read waits to be reported.
@@ -86,7 +88,7 @@ impl QueueEngine {
     /// A queue engine without QMANs.
     #[must_use]
     pub const fn new() -> Self {
-        Self { qmans: [const { None }; QMANS], ready: 0, touched: 0, errors: 0, page_fault: false, timed: 0 }
+        Self { qmans: [const { None }; QMANS], ready: 0, touched: 0, stuck: 0, errors: 0, page_fault: false, timed: 0 }
     }
 
     /// Takes over a QMAN. A description with a number of [`QMANS`] or more is ignored.
@@ -103,6 +105,7 @@ impl QueueEngine {
         }
         self.ready = 0;
         self.touched = 0;
+        self.stuck = 0;
         self.errors = 0;
         self.page_fault = false;
         self.timed = 0;
@@ -218,13 +221,10 @@ impl QueueEngine {
     }
 
     /// Bit per QMAN that has work pending but cannot finish it by itself: a stopped stream or a stopped engine.
+    #[inline]
     #[must_use]
-    pub fn stuck(&self) -> u32 {
-        let mut set = 0;
-        for (number, qman) in self.qmans.iter().enumerate() {
-            set |= u32::from(qman.as_ref().is_some_and(Qman::is_stuck)) << number;
-        }
-        set
+    pub const fn stuck(&self) -> u32 {
+        self.stuck
     }
 
     /// Why stream `stream` of QMAN `number` waits; `None` when it is idle, ready or absent.
@@ -253,6 +253,7 @@ impl QueueEngine {
             let bit = 1 << number;
             self.touched |= bit;
             self.ready = self.ready & !bit | u32::from(qman.is_ready()) << number;
+            self.stuck = self.stuck & !bit | u32::from(qman.is_stuck()) << number;
             self.errors |= u32::from(qman.take_error()) << number;
             self.page_fault |= qman.take_page_fault();
             self.timed = self.timed & !bit | u32::from(qman.next_time().is_some()) << number;

@@ -26,7 +26,11 @@ pub(super) struct Qman {
     pub(super) shared: Shared,
     /// Bit per stream that can run.
     ready: u8,
-    /// Stream after the one that ran last.
+    /// Bit per stream that failed.
+    failed: u8,
+    /// Bit per stream whose status may have changed since it was published.
+    pub(super) touched: u8,
+    /// Number after that of the stream that ran last, 0..=5.
     cursor: usize,
     /// A new error waits to be reported.
     error: bool,
@@ -49,6 +53,8 @@ impl Qman {
                 engine_base: description.engine_base,
             },
             ready: 0,
+            failed: 0,
+            touched: 0,
             cursor: 0,
             error: false,
             page_fault: false,
@@ -64,6 +70,8 @@ impl Qman {
         self.shared.arbiter = Arbiter::new();
         self.shared.timers.clear();
         self.ready = 0;
+        self.failed = 0;
+        self.touched = 0;
         self.cursor = 0;
         self.error = false;
         self.page_fault = false;
@@ -83,7 +91,7 @@ impl Qman {
     }
 
     pub fn is_stuck(&self) -> bool {
-        self.shared.engine.is_stopped() || self.streams.iter().any(Stream::failed)
+        self.shared.engine.is_stopped() || self.failed != 0
     }
 
     pub fn blocked(&self, stream: usize) -> Option<Blocked> {
@@ -100,6 +108,7 @@ impl Qman {
             // A doorbell of a stopped stream stays in the register, a disabled stream reads it when it is enabled.
             return;
         }
+        self.touched |= 1 << number;
         let index = ports.read(self.description.base + regs::PQ_PI_0 + 4 * number as u32);
         match stream.queue.set_producer(index) {
             // A stream with an empty queue stays idle: the driver looks at the idle bits right after it has enabled a queue.
@@ -119,6 +128,7 @@ impl Qman {
                 let (fence, stream) = (index / regs::FENCE_STRIDE, index % regs::FENCE_STRIDE / 4);
                 if let Some(state) = self.streams.get_mut(stream as usize) {
                     state.set_fence(fence as usize, value);
+                    self.touched |= 1 << stream;
                 }
                 self.wake_fence(stream as usize, fence as u8);
             }
@@ -140,6 +150,7 @@ impl Qman {
     pub fn on_fence<P: QueuePorts>(&mut self, number: usize, fence: usize, increment: u8, ports: &mut P) {
         let Some(stream) = self.streams.get_mut(number) else { return };
         let clipped = stream.increment_fence(fence, increment);
+        self.touched |= 1 << number;
         self.wake_fence(number, fence as u8);
         if clipped != 0 {
             self.fail(number, clipped, 0, ports);
@@ -165,7 +176,8 @@ impl Qman {
     /// Runs one ready stream for one slice. When every stream has run up to where it blocks, the arbiter decides.
     pub fn run_slice<P: QueuePorts>(&mut self, ports: &mut P) {
         if let Some(number) = self.next_ready() {
-            self.cursor = (number + 1) % STREAMS;
+            self.cursor = number + 1;
+            self.touched |= 1 << number;
             self.run_stream(number, ports);
         }
         if self.ready & UPPER == 0 && self.shared.arbiter.has_requests() {
@@ -303,6 +315,7 @@ impl Qman {
             let stop = value >> (9 + number) & 1 != 0;
             let Some(stream) = self.streams.get_mut(number) else { return };
             stream.stop_requested = stop;
+            self.touched |= 1 << number;
             match stream.activity {
                 Activity::Blocked(Blocked::Stopped) if !stop => self.set_activity(number, Activity::Ready),
                 Activity::Blocked(Blocked::Failed) | Activity::Idle | Activity::Ready => {}
@@ -326,56 +339,51 @@ impl Qman {
 
     /// Starts the next buffer of a stream; false when there is none or it could not be read.
     fn next_buffer<P: QueuePorts>(&mut self, number: usize, ports: &mut P) -> bool {
-        let next = if number == LOWER {
-            let next = self.shared.lower.pop_front();
-            if next.is_some() {
-                self.wake_all(|reason| reason == Blocked::LowerQueue);
-            }
-            next
-        } else {
-            match self.next_descriptor(number, ports) {
-                Ok(next) => next,
-                Err(()) => return false,
-            }
+        let waiting = match self.streams.get(number) {
+            _ if number == LOWER => !self.shared.lower.is_empty(),
+            Some(stream) => stream.queue.pending() != 0,
+            None => false,
         };
-        let Some(buffer) = next else {
+        if !waiting {
             self.set_activity(number, Activity::Idle);
             return false;
+        }
+        // The registers as they are when the buffer starts.
+        let base = self.description.base;
+        let protection = ports.read(base + regs::GLBL_PROT) >> number;
+        let own = initiator(usize::from(self.description.number), number);
+        let index = 4 * number as u32;
+        let secure = Attributes::from_props(true, ports.read(base + regs::GLBL_SECURE_PROPS_0 + index), own);
+        let open = Attributes::from_props(false, ports.read(base + regs::GLBL_NON_SECURE_PROPS_0 + index), own);
+        let choose = |bit: u32| if protection >> bit & 1 != 0 { secure } else { open };
+        let access = Access { fetch: choose(4), message: open, protected: choose(9) };
+        let buffer = if number == LOWER {
+            let next = self.shared.lower.pop_front();
+            self.wake_all(|reason| reason == Blocked::LowerQueue);
+            next
+        } else {
+            self.next_descriptor(number, choose(0), ports)
         };
-        let access = self.access(number, ports);
+        let Some(buffer) = buffer else { return false };
         let Some(stream) = self.streams.get_mut(number) else { return false };
         stream.access = access;
         stream.fetcher.start(buffer.address, buffer.size);
         true
     }
 
-    /// Reads the next PQ entry of an upper stream. The control word is bookkeeping of the host and ignored.
-    fn next_descriptor<P: QueuePorts>(&mut self, number: usize, ports: &mut P) -> Result<Option<Buffer>, ()> {
-        let Some(stream) = self.streams.get_mut(number) else { return Ok(None) };
-        let Some(address) = stream.queue.next_entry() else { return Ok(None) };
-        let base = self.description.base;
-        let secure = ports.read(base + regs::GLBL_PROT) >> number & 1 != 0;
-        let attributes = attributes(base, number, secure, self.description.number, ports);
+    /// Reads the next PQ entry of an upper stream. The control word is bookkeeping of the host and ignored. `None`: there is
+    /// none, or reading it failed.
+    fn next_descriptor<P: QueuePorts>(&mut self, number: usize, access: Attributes, ports: &mut P) -> Option<Buffer> {
+        let stream = self.streams.get_mut(number)?;
+        let address = stream.queue.next_entry()?;
         let mut entry = [0; 2];
-        if ports.read_words(address, attributes, &mut entry).is_err() {
+        if ports.read_words(address, access, &mut entry).is_err() {
             self.fail(number, cause::PQF_RD, 0, ports);
-            return Err(());
+            return None;
         }
         stream.queue.advance();
         let [address, size] = entry;
-        Ok(Some(Buffer { address, size: size as u32 }))
-    }
-
-    /// Attributes of a buffer's accesses, from the registers as they are when it starts.
-    fn access<P: QueuePorts>(&self, number: usize, ports: &P) -> Access {
-        let base = self.description.base;
-        let protection = ports.read(base + regs::GLBL_PROT);
-        let make = |secure| attributes(base, number, secure, self.description.number, ports);
-        Access {
-            fetch: make(protection >> (4 + number) & 1 != 0),
-            message: make(false),
-            protected: make(protection >> (9 + number) & 1 != 0),
-        }
+        Some(Buffer { address, size: size as u32 })
     }
 
     fn fetch_failed<P: QueuePorts>(&mut self, number: usize, error: FetchError, ports: &mut P) {
@@ -406,6 +414,7 @@ impl Qman {
             ports.post_status(base + regs::CP_CURRENT_INST_HI_0 + index, (header >> 32) as u32);
         }
         stream.causes |= causes;
+        self.touched |= 1 << number;
         ports.post(PostedWrite {
             address: CFG_BASE + u64::from(base + regs::GLBL_STS1_0 + index),
             data: causes,
@@ -432,11 +441,11 @@ impl Qman {
     }
 
     fn next_ready(&self) -> Option<usize> {
-        (0..STREAMS).map(|step| (self.cursor + step) % STREAMS).find(|number| self.ready_bit(*number))
-    }
-
-    fn ready_bit(&self, number: usize) -> bool {
-        self.ready >> number & 1 != 0
+        let ready = u32::from(self.ready);
+        // Those behind the one that ran last come first.
+        let behind = ready >> self.cursor << self.cursor;
+        let set = if behind != 0 { behind } else { ready };
+        (set != 0).then(|| set.trailing_zeros() as usize)
     }
 
     fn set_activity(&mut self, number: usize, activity: Activity) {
@@ -444,6 +453,8 @@ impl Qman {
             stream.activity = activity;
             let bit = 1 << number;
             self.ready = self.ready & !bit | u8::from(activity == Activity::Ready) << number;
+            self.failed = self.failed & !bit | u8::from(activity == Activity::Blocked(Blocked::Failed)) << number;
+            self.touched |= bit;
         }
     }
 
@@ -465,13 +476,6 @@ impl Qman {
             |activity| matches!(activity, Activity::Blocked(Blocked::Fence { id, .. }) if id == fence),
         );
     }
-}
-
-/// Attributes of an access of stream `number` from its properties register.
-fn attributes<P: QueuePorts>(base: u32, number: usize, secure: bool, qman: u8, ports: &P) -> Attributes {
-    let properties = if secure { regs::GLBL_SECURE_PROPS_0 } else { regs::GLBL_NON_SECURE_PROPS_0 };
-    let value = ports.read(base + properties + 4 * number as u32);
-    Attributes::from_props(secure, value, initiator(usize::from(qman), number))
 }
 
 /// Message-enable and stop-on-error bits of the unit that raises `causes` (GLBL_ERR_CFG).

@@ -25,6 +25,8 @@ struct StreamStatus {
 pub(super) struct Published {
     streams: [StreamStatus; STREAMS],
     global: u32,
+    /// What `global` becomes when the streams published so far are all that changed.
+    streams_global: u32,
     lower_queue: u32,
 }
 
@@ -32,25 +34,35 @@ impl Published {
     /// The values after a reset of the card.
     pub const fn new() -> Self {
         let stream = StreamStatus { consumer: 0, address: 0, size: 0, cp: 0, fences: [0; 4] };
-        Self { streams: [stream; STREAMS], global: regs::STS0_IDLE, lower_queue: 0 }
+        Self { streams: [stream; STREAMS], global: regs::STS0_IDLE, streams_global: regs::STS0_IDLE, lower_queue: 0 }
     }
 }
 
-/// Publishes what changed; false when there was no room for all of it.
+/// Publishes what changed; false when there was no room for all of it. Looks only at the streams that were touched.
 pub(super) fn publish<P: QueuePorts>(qman: &mut Qman, ports: &mut P) -> bool {
     let base = qman.description.base;
-    for (number, (stream, last)) in qman.streams.iter().zip(qman.published.streams.iter_mut()).enumerate() {
-        if ports.available() < ROOM {
-            return false;
-        }
-        publish_stream(base, number, stream, last, ports);
-    }
+    // A stream needs at most nine writes and the QMAN three, so the room for the last stream is enough for both.
     if ports.available() < ROOM {
         return false;
     }
     let waiting = qman.shared.lower.len() as u32;
+    if qman.published.lower_queue != waiting {
+        qman.touched |= 1 << LOWER;
+    }
+    let mut global = qman.published.streams_global;
+    while qman.touched != 0 {
+        let number = qman.touched.trailing_zeros() as usize;
+        if let (Some(stream), Some(last)) = (qman.streams.get(number), qman.published.streams.get_mut(number)) {
+            publish_stream(base, number, stream, last, ports);
+            global = global & !stream_bits(number) | stream_status(number, stream, waiting != 0);
+            qman.published.streams_global = global;
+        }
+        qman.touched &= qman.touched - 1;
+        if qman.touched != 0 && ports.available() < ROOM {
+            return false;
+        }
+    }
     update(&mut qman.published.lower_queue, waiting, base + regs::CQ_IFIFO_CNT_0 + 4 * LOWER as u32, ports);
-    let global = global_status(&qman.streams, waiting != 0);
     if global != qman.published.global {
         let was_idle = qman.published.global & regs::STS0_IDLE == regs::STS0_IDLE;
         let is_idle = global & regs::STS0_IDLE == regs::STS0_IDLE;
@@ -70,9 +82,12 @@ fn publish_stream<P: QueuePorts>(base: u32, number: usize, stream: &Stream, last
     let group = base + regs::CQ_STRIDE * number as u32;
     let (address, size) = (stream.fetcher.address, stream.fetcher.size);
     if last.address != address {
+        let changed = last.address ^ address;
         last.address = address;
         ports.post_status(group + regs::CQ_PTR_LO_0, address as u32);
-        ports.post_status(group + regs::CQ_PTR_HI_0, (address >> 32) as u32);
+        if changed >> 32 != 0 {
+            ports.post_status(group + regs::CQ_PTR_HI_0, (address >> 32) as u32);
+        }
     }
     update(&mut last.size, size, group + regs::CQ_TSIZE_0, ports);
     update(&mut last.cp, cp_status(stream), base + regs::CP_STS_0 + index, ports);
@@ -106,33 +121,33 @@ fn cp_status(stream: &Stream) -> u32 {
     (fence + CP_STS::SW_STOP.val(stopped.into())).value
 }
 
-/// GLBL_STS0. A stream that failed is not idle: its job will not complete, and the driver's idle check at the user's close
-/// must see that.
-fn global_status(streams: &[Stream; STREAMS], lower_waiting: bool) -> u32 {
-    let mut status = 0;
-    for (number, stream) in streams.iter().enumerate() {
-        let busy = stream.fetcher.active()
-            || stream.activity == Activity::Ready
-            || stream.failed()
-            || (number == LOWER && lower_waiting);
-        if number < LOWER {
-            status |= u32::from(stream.queue.pending() == 0) << number;
-        }
-        status |= u32::from(!busy) << (4 + number) | u32::from(!busy) << (9 + number);
-        if stream.failed() {
-            let unit = if stream.causes & cause::PQF_RD != 0 {
-                16
-            } else if stream.causes & cause::CQF_RD != 0 {
-                20
-            } else {
-                25
-            };
-            status |= 1 << (unit + number);
-        } else if stream.stop_requested
-            && matches!(stream.activity, Activity::Idle | Activity::Blocked(Blocked::Stopped))
-        {
-            status |= 1 << (25 + number);
-        }
+/// Bits of GLBL_STS0 that belong to a stream: PQ, CQ and CP idle; PQ, CQ and CP stopped.
+const fn stream_bits(number: usize) -> u32 {
+    let queue = if number < LOWER { 1 << number | 1 << (16 + number) } else { 0 };
+    queue | 1 << (4 + number) | 1 << (9 + number) | 1 << (20 + number) | 1 << (25 + number)
+}
+
+/// The bits of a stream in GLBL_STS0. A stream that failed is not idle: its job will not complete, and the driver's idle
+/// check at the user's close must see that.
+fn stream_status(number: usize, stream: &Stream, lower_waiting: bool) -> u32 {
+    let failed = stream.failed();
+    let waiting = number == LOWER && lower_waiting;
+    let busy = stream.fetcher.active() || stream.activity == Activity::Ready || failed || waiting;
+    let mut status = if busy { 0 } else { 1 << (4 + number) | 1 << (9 + number) };
+    if number < LOWER {
+        status |= u32::from(stream.queue.pending() == 0) << number;
+    }
+    if failed {
+        let unit = if stream.causes & cause::PQF_RD != 0 {
+            16
+        } else if stream.causes & cause::CQF_RD != 0 {
+            20
+        } else {
+            25
+        };
+        status |= 1 << (unit + number);
+    } else if stream.stop_requested && matches!(stream.activity, Activity::Idle | Activity::Blocked(Blocked::Stopped)) {
+        status |= 1 << (25 + number);
     }
     status
 }
