@@ -130,7 +130,7 @@ pub const ENTRIES: &[Entry] = &[
     behaviour("arbiter-weight", "the arbiter of DMA0 by weight", &[4], Behaviour::Weight),
     behaviour(
         "arbiter-slaves",
-        "an arbiter of DMA2 that DMA3 and DMA4 follow; the amount is the grants per stream",
+        "an arbiter of DMA2 that DMA3 and DMA4 follow; the amount is the grants per stream; only by name",
         &[3],
         Behaviour::Slaves,
     ),
@@ -229,7 +229,8 @@ impl Entry {
     /// True for a job that runs when none is named: not a fault, and nothing that is known to fail.
     #[must_use]
     pub fn is_default(&self) -> bool {
-        !self.is_fault() && self.kind != Kind::Behaviour(Behaviour::PrioritySameBuffer)
+        let known_to_fail = matches!(self.kind, Kind::Behaviour(Behaviour::PrioritySameBuffer | Behaviour::Slaves));
+        !self.is_fault() && !known_to_fail
     }
 
     /// True for a job that passes when the card is reset because of it: nothing can run behind it in the same process.
