@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use coxswain_abi::regs::qman::LOWER;
 
-use super::repair::{BEHIND_START, VALUES_BEHIND_START};
+use super::rules::{BEHIND_START, VALUES_BEHIND_START};
 use super::{Item, Program, Scenario, Step};
 use crate::packet::{Action, Packet};
 
@@ -55,6 +55,14 @@ impl Scenario {
             if let Step::Arbiter { qman, config, .. } = step {
                 let mask = *masks.entry(*qman).or_insert(*config & 0xF000);
                 *config = *config & !0xF000 | mask;
+            }
+        }
+        // `a_slaves_release_lets_the_next_choice_pass`: the first QMAN returns its credits to itself, which wakes it.
+        for step in &mut self.steps {
+            match step {
+                Step::Arbiter { slaves, .. } => *slaves &= 1,
+                Step::Choose { qman, .. } => *qman = 0,
+                _ => {}
             }
         }
         // `a_grant_is_not_lost_when_the_posted_ring_is_full`

@@ -9,9 +9,11 @@ mod display;
 mod known;
 pub mod place;
 mod repair;
+mod rules;
 mod shrink;
 
-pub use repair::{MARKERS, ORIGIN_SHIFT};
+pub use repair::MARKERS;
+pub use rules::ORIGIN_SHIFT;
 
 use crate::packet::{Barriers, Packet};
 

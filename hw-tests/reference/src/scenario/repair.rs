@@ -9,48 +9,17 @@
 //! * In a strict scenario one stream of each QMAN uses the engine. Scenarios with arbiters are strict, their streams do not
 //!   signal each other, and a marker message behind each request shows the order of the grants.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use coxswain_abi::regs::qman::{self as regs, EngineKind, LOWER};
-use coxswain_abi::regs::{CFG_BASE, dma_core, mme, tpc_cfg};
+use coxswain_abi::regs::qman::LOWER;
 
-use super::place::NOWHERE;
+use super::rules::{Facts, Rules, uses_engine};
 use super::{Item, Program, QMANS, Scenario, Set, Setup, Step};
 use crate::packet::{Action, Barriers, Packet};
-
-/// Where harmless messages go.
-const QUIET: u64 = 0x7F_F010_0000;
 /// Markers of grants: this plus 0x1000 times the QMAN plus 4 times the stream.
 pub const MARKERS: u64 = 0x7F_F110_0000;
-/// Milliseconds that pass at once.
-const MILLISECOND: u32 = 1_000_000;
-/// A window offset behind the start registers of all engines.
-pub(super) const BEHIND_START: u16 = 0x940;
-/// 64-bit values that fit between there and the end of the engine's block.
-pub(super) const VALUES_BEHIND_START: usize = (0x1000 - BEHIND_START as usize) / 8;
 /// WAIT packets of a scenario for one QMAN: as many as firmware keeps at the same time.
 const WAITS: usize = 16;
-
-/// Rules for the packets of one stream.
-#[derive(Clone, Copy)]
-struct Rules<'a> {
-    scenario: &'a Facts,
-    set: Set,
-    setup: usize,
-    stream: usize,
-}
-
-/// What the rules need to know of the whole scenario.
-struct Facts {
-    setups: Vec<Setup>,
-    arbitrates: bool,
-    /// A master of the scenario has slaves.
-    has_slaves: bool,
-    /// Per QMAN: the stream that may use the engine; `None` = any.
-    engine_user: Vec<Option<usize>>,
-    /// Per QMAN: several streams use the lower CP.
-    crowded: Vec<bool>,
-}
 
 impl Scenario {
     /// The scenario with everything taken out whose outcome could depend on the order between streams.
@@ -102,6 +71,7 @@ impl Scenario {
                 _ => {}
             }
         }
+        keep_types(&mut self.steps);
         self.steps.retain(|step| !disturbs_lower(step, &facts));
         limit_waits(&mut self.steps, facts.setups.len());
         self
@@ -196,6 +166,17 @@ fn disturbs_lower(step: &Step, facts: &Facts) -> bool {
     }
 }
 
+/// An arbiter keeps its type: the document does not say what is left of a round when it changes.
+fn keep_types(steps: &mut [Step]) {
+    let mut types = BTreeMap::new();
+    for step in steps {
+        if let Step::Arbiter { qman, config, .. } = step {
+            let kind = *types.entry(*qman).or_insert(*config & 1);
+            *config = *config & !1 | kind;
+        }
+    }
+}
+
 /// Replaces WAIT packets that are too many by NOPs.
 fn limit_waits(steps: &mut [Step], qmans: usize) {
     let mut left = vec![WAITS; qmans];
@@ -211,7 +192,7 @@ fn limit_waits(steps: &mut [Step], qmans: usize) {
 }
 
 impl Program {
-    fn repair(&mut self, rules: Rules<'_>) {
+    pub(super) fn repair(&mut self, rules: Rules<'_>) {
         self.misalignment %= 8;
         let crowd = rules.stream == LOWER && rules.crowded();
         if crowd {
@@ -296,243 +277,6 @@ fn limit_wait(packet: &mut Packet, left: &mut usize) {
             packet.action = Action::Nop;
         } else {
             *left -= 1;
-        }
-    }
-}
-
-fn start_offset(number: usize) -> u32 {
-    match regs::engine_kind(number) {
-        EngineKind::Dma => dma_core::COMMIT,
-        EngineKind::Tpc => tpc_cfg::TPC_EXECUTE,
-        EngineKind::Mme => mme::CMD,
-    }
-}
-
-/// Starts a job, or waits for the engine.
-fn uses_engine(packet: &Packet, number: usize) -> bool {
-    let start = start_offset(number);
-    packet.barriers.engine
-        || match &packet.action {
-            Action::LinDma { .. } => true,
-            Action::WriteRegister { offset, .. } => u32::from(*offset) == start,
-            Action::WriteBulk { offset, values } => {
-                (u32::from(*offset)..u32::from(*offset) + 8 * values.len() as u32).contains(&start)
-            }
-            _ => false,
-        }
-}
-
-impl Rules<'_> {
-    fn crowded(&self) -> bool {
-        self.scenario.crowded.get(self.setup).copied().unwrap_or(false)
-    }
-
-    fn setup(&self) -> Option<&Setup> {
-        self.scenario.setups.get(self.setup)
-    }
-
-    fn number(&self) -> usize {
-        self.setup().map_or(0, |setup| setup.number)
-    }
-
-    fn may_use_engine(&self) -> bool {
-        match self.scenario.engine_user.get(self.setup) {
-            Some(Some(stream)) => *stream == self.stream,
-            _ => true,
-        }
-    }
-
-    /// An address where a message does nothing but signal a stream.
-    fn address(&self, address: u64) -> u64 {
-        let inside = address.wrapping_sub(CFG_BASE);
-        let quiet = QUIET + (address & 0xFFF);
-        let Some((number, offset)) = u32::try_from(inside).ok().and_then(|inside| regs::find(inside & !3)) else {
-            // Its upper bytes must not be a FENCE packet when scalars are executed from the middle.
-            return address & 0x00FF_FFFF_FFFF_FFFF;
-        };
-        let counters = regs::CP_FENCE0_RDATA_0..regs::CP_FENCE0_RDATA_0 + 3 * regs::FENCE_STRIDE;
-        let index = offset.wrapping_sub(counters.start) % regs::FENCE_STRIDE / 4;
-        let setup = self.scenario.setups.iter().position(|setup| setup.number == number);
-        match setup {
-            Some(setup) if counters.contains(&offset) && !self.scenario.arbitrates => {
-                // A lower CP that several streams use must not stop.
-                let stops = index as usize == LOWER && self.scenario.crowded.get(setup).copied().unwrap_or(false);
-                if stops { quiet } else { address }
-            }
-            _ => quiet,
-        }
-    }
-
-    /// A window offset that does not reach registers of the QMAN other than counters, nor the engine's start register when
-    /// that is not allowed.
-    fn offset(&self, offset: u16, registers: u32) -> u16 {
-        let (first, end) = (u32::from(offset), u32::from(offset) + 4 * registers);
-        let own = first < 0xA000 && end > 0x8000;
-        if own {
-            let target = u64::from(regs::base(self.number()) + first - 0x8000) + CFG_BASE;
-            let fine = first >= 0x8000 && registers == 1 && self.address(target) == target;
-            return if fine { offset } else { BEHIND_START };
-        }
-        let start = start_offset(self.number());
-        if (first..end).contains(&start) && !self.may_use_engine() { BEHIND_START } else { offset }
-    }
-
-    /// An undefined command here. One in eight is left: programs that end at once say little.
-    fn is_illegal(&self, action: &Action) -> bool {
-        let is_external = self.setup().is_some_and(Setup::is_external);
-        let is_lower = self.stream == LOWER;
-        match action {
-            Action::LinDma { size, .. } => {
-                let legal = regs::engine_kind(self.number()) == EngineKind::Dma && (is_external || is_lower);
-                !legal && size % 8 != 0
-            }
-            Action::CpDma { size, .. } => (is_external || is_lower) && size % 8 != 0,
-            Action::ArbPoint { priority, .. } => is_lower && priority % 8 != 0,
-            Action::MessageLong { operation: 2.., value, .. } | Action::MessageShort { operation: 2.., value, .. } => {
-                value % 8 != 0
-            }
-            _ => false,
-        }
-    }
-
-    fn packet(&self, packet: &mut Packet) {
-        let set = self.set;
-        let crowd = self.stream == LOWER && self.crowded();
-        if crowd {
-            packet.predicate = 0;
-            packet.barriers.engine = false;
-        }
-        packet.barriers.engine &= self.may_use_engine();
-        let replaced = match &packet.action {
-            Action::WriteBulk { .. } => !set.bulk || crowd,
-            Action::LoadAndExe { .. } => !set.load || crowd,
-            Action::ArbPoint { .. } => !set.arbiter || crowd,
-            Action::Wait { .. } => !set.time || crowd,
-            // A buffer that exists is an `Item::Call`.
-            Action::CpDma { .. } => self.crowded(),
-            Action::LinDma { .. } | Action::Fence { .. } | Action::Stop => crowd,
-            Action::Undefined { .. } => crowd,
-            Action::MessageShort { .. } => crowd,
-            Action::Nop | Action::MessageLong { .. } | Action::WriteRegister { .. } => false,
-        } || matches!(packet.action, Action::LinDma { .. }) && !self.may_use_engine()
-            || self.is_illegal(&packet.action);
-        if replaced {
-            packet.action = Action::Nop;
-            packet.predicate = 0;
-        }
-        match &mut packet.action {
-            Action::Fence { id, target, decrement } if *id != 3 => *decrement = (*decrement).min(*target),
-            Action::Wait { id, cycles, .. } => {
-                // Not on the edge between two moments at which anything is compared, which are whole milliseconds apart.
-                *id %= 3;
-                let fraction = *cycles % MILLISECOND;
-                *cycles = *cycles - fraction + fraction.clamp(10_000, 900_000);
-            }
-            Action::MessageLong { address, value, operation, .. } => {
-                *address = self.address(*address);
-                if crowd {
-                    *address &= !3;
-                    *operation = 0;
-                }
-                if !set.time && *operation == 1 || regs::find(address.wrapping_sub(CFG_BASE) as u32).is_some() {
-                    *operation = 0;
-                }
-                let _ = value;
-            }
-            Action::MessageShort { operation, .. } if !set.time && *operation == 1 => *operation = 0,
-            Action::WriteRegister { offset, .. } => {
-                *offset = self.offset(*offset, 1);
-                if crowd {
-                    *offset &= 0xFFC;
-                    if u32::from(*offset) == start_offset(self.number()) {
-                        *offset = BEHIND_START;
-                    }
-                }
-            }
-            Action::WriteBulk { offset, values } => *offset = self.offset(*offset, 2 * values.len() as u32),
-            Action::CpDma { source, .. } | Action::LoadAndExe { source, load: true, .. } => *source = NOWHERE,
-            Action::ArbPoint { release: false, .. } if self.scenario.arbitrates => packet.predicate = 0,
-            _ => {}
-        }
-    }
-}
-
-impl Item {
-    fn repair(&mut self, rules: Rules<'_>) {
-        let crowd = rules.stream == LOWER && rules.crowded();
-        match self {
-            Self::Packet(packet) => rules.packet(packet),
-            Self::Call { body, barriers, predicate } => {
-                barriers.engine &= rules.may_use_engine();
-                *predicate %= 32;
-                let refused = rules.stream == LOWER || rules.setup().is_some_and(Setup::is_external);
-                if crowd || refused && body.items.len() % 8 != 7 {
-                    *self = Self::Packet(Packet::new(Action::Nop, Barriers::default()));
-                    return;
-                }
-                let lower = Rules { stream: LOWER, ..rules };
-                body.repair(lower);
-                if rules.crowded() {
-                    body.mark_origin(rules.stream as u32);
-                }
-            }
-            Self::LoadPredicates { .. } | Self::LoadScalars { .. } if crowd || !rules.set.load => {
-                *self = Self::Packet(Packet::new(Action::Nop, Barriers::default()));
-            }
-            Self::LoadPredicates { misalignment, predicate, .. } => {
-                *misalignment %= 8;
-                *predicate %= 32;
-            }
-            Self::LoadScalars { packet, second, predicate, .. } => {
-                *predicate %= 32;
-                rules.packet(packet);
-                if matches!(packet.action, Action::Undefined { .. }) {
-                    // The document does not say whether its barrier or its error comes first.
-                    packet.barriers.engine = false;
-                }
-                // Only 16 bytes fit; 8 from R2 on.
-                if packet.encode().len() > if *second { 8 } else { 16 } {
-                    **packet = Packet::new(Action::Nop, packet.barriers);
-                }
-            }
-        }
-    }
-}
-
-impl Item {
-    /// In a buffer that is cut off no packet waits for the engine, and no bulk write has another error: the document does not
-    /// say what comes first.
-    fn leave_one_error(&mut self) {
-        match self {
-            Self::Packet(packet) => {
-                packet.barriers.engine = false;
-                if let Action::WriteBulk { offset, values } = &mut packet.action
-                    && (u32::from(*offset) + 8 * values.len() as u32 > 0x1000 || *offset % 4 != 0)
-                {
-                    *offset = BEHIND_START;
-                    values.truncate(VALUES_BEHIND_START);
-                }
-            }
-            Self::Call { barriers, .. } => barriers.engine = false,
-            Self::LoadPredicates { .. } | Self::LoadScalars { .. } => {}
-        }
-    }
-}
-
-/// Bits of a message's value that name the upper stream it comes from.
-pub const ORIGIN_SHIFT: u32 = 28;
-
-impl Program {
-    /// Marks the messages of a buffer with the stream that hands it to the lower CP.
-    fn mark_origin(&mut self, stream: u32) {
-        for item in &mut self.items {
-            if let Item::Packet(Packet {
-                action: Action::MessageLong { value, .. } | Action::WriteRegister { value, .. },
-                ..
-            }) = item
-            {
-                *value = *value & 0x0FFF_FFFF | stream << ORIGIN_SHIFT;
-            }
         }
     }
 }

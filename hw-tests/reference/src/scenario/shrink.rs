@@ -1,6 +1,8 @@
 //! Smaller scenarios that still show the same kind of failure.
 
+use super::repair::MARKERS;
 use super::{Item, Program, Scenario, Step};
+use crate::packet::{Action, Packet};
 
 impl Scenario {
     /// Takes out steps, packets and trimmings as long as `fails` says that the rest still fails. The result is small, not
@@ -36,7 +38,11 @@ impl Scenario {
         }
         for (index, step) in self.steps.iter().enumerate() {
             if let Step::Submit { program, .. } | Step::StartLower { program, .. } = step {
+                let sections = program.has_sections();
                 for program in program.smaller() {
+                    if !program.is_marked() || sections && !program.has_sections() {
+                        continue;
+                    }
                     let mut smaller = self.clone();
                     if let Some(Step::Submit { program: slot, .. } | Step::StartLower { program: slot, .. }) =
                         smaller.steps.get_mut(index)
@@ -75,7 +81,34 @@ impl Step {
     }
 }
 
+/// A request (true) or a release (false).
+fn arbitrates(item: &Item) -> Option<bool> {
+    match item {
+        Item::Packet(Packet { action: Action::ArbPoint { release, .. }, .. }) => Some(!*release),
+        _ => None,
+    }
+}
+
+fn is_marker(item: &Item) -> bool {
+    let Item::Packet(Packet { action: Action::MessageLong { address, .. }, .. }) = item else { return false };
+    (MARKERS..MARKERS + 0x1_0000).contains(address)
+}
+
 impl Program {
+    /// Markers stand behind requests and, when there are any, behind every request: without, they show nothing.
+    fn is_marked(&self) -> bool {
+        let marked = self.items.iter().any(is_marker);
+        let behind = |index: usize| self.items.get(index + 1).is_some_and(is_marker);
+        let fine = |(index, item): (usize, &Item)| behind(index) == (arbitrates(item) == Some(true));
+        !marked || !self.items.first().is_some_and(is_marker) && self.items.iter().enumerate().all(fine)
+    }
+
+    /// Requests and releases alternate.
+    fn has_sections(&self) -> bool {
+        let points: Vec<bool> = self.items.iter().filter_map(arbitrates).collect();
+        points.iter().enumerate().all(|(index, request)| *request == index.is_multiple_of(2))
+    }
+
     fn smaller(&self) -> Vec<Self> {
         let mut all = vec![];
         let items = self.items.len();
@@ -114,7 +147,7 @@ impl Item {
             Self::Packet(packet) => {
                 let mut plain = packet.clone();
                 plain.barriers = Default::default();
-                if let crate::packet::Action::WriteBulk { values, .. } = &mut plain.action {
+                if let Action::WriteBulk { values, .. } = &mut plain.action {
                     values.truncate(values.len() / 2);
                 }
                 if plain == *packet { vec![] } else { vec![Self::Packet(plain)] }

@@ -39,8 +39,13 @@ fn message() -> impl Strategy<Value = Action> {
 }
 
 fn short_message() -> impl Strategy<Value = Action> {
-    (0u8..4, 0u16..0x1000, any::<u32>(), prop_oneof![20 => Just(0u8), 2 => Just(1), 1 => 0u8..4]).prop_map(
-        |(base, offset, value, operation)| Action::MessageShort { base, offset: offset & !3, value, operation },
+    (0u8..4, any::<u16>(), any::<u32>(), prop_oneof![20 => Just(0u8), 2 => Just(1), 1 => 0u8..4]).prop_map(
+        |(base, offset, value, operation)| Action::MessageShort {
+            base,
+            offset: if offset % 64 == 1 { offset } else { offset & !3 },
+            value,
+            operation,
+        },
     )
 }
 
