@@ -3,6 +3,8 @@
 //! DMA2 is the master of DMA3 and DMA4. Streams 0..=2 of all three work several times between a request and a release; the
 //! work is done by the lower command processor and pushes the stream's name onto a list of its engine. All three lists must
 //! show the order that follows from the priorities at the master. Stream 3 holds the arbiter until the master's streams ask.
+//!
+//! In every other contest the slaves begin only when the master is done: then all its choices wait for them.
 
 use super::arbiter::{
     BY_PRIORITY, FENCE, HOLDER, HOLDER_PRIORITY, NAME, PRIORITIES, STREAMS, order_by_priority, order_of, push_name,
@@ -11,7 +13,7 @@ use super::bench::{Bench, JobError};
 use super::many::Measured;
 use super::packets::{Packets, QUEUE_TO_DEVICE, fence_address, internal};
 use super::programs::Programs;
-use crate::device::HostBuffer;
+use crate::device::{DeviceError, HostBuffer};
 use coxswain_abi::regs::{CFG_BASE, qman};
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,8 @@ const WORK: u32 = 3;
 /// Bytes between the lists of the engines in HBM, and from a list to its spare place.
 const STEP: u64 = 0x1_0000;
 const SPARE: u64 = 0x8000;
+/// Bytes of all programs.
+const PROGRAMS: usize = 0x2_0000;
 
 /// Engines, and the streams in the order of their grants there.
 type Orders = Vec<(usize, Vec<usize>)>;
@@ -67,9 +71,9 @@ fn off() -> Packets {
 pub fn by_priority(bench: &Bench<'_>, grants: usize) -> Result<Measured, JobError> {
     let begun = Instant::now();
     let mut samples = Vec::new();
-    for priorities in PRIORITIES {
+    for (number, priorities) in PRIORITIES.into_iter().enumerate() {
         bench.run_external(QUEUE_TO_DEVICE, &setting())?;
-        let (orders, time) = contest(bench, priorities, grants)?;
+        let (orders, time) = contest(bench, priorities, grants, number % 2 == 1)?;
         bench.run_external(QUEUE_TO_DEVICE, &off())?;
         let expected = order_by_priority(priorities, grants);
         for (engine, order) in orders {
@@ -85,42 +89,76 @@ pub fn by_priority(bench: &Bench<'_>, grants: usize) -> Result<Measured, JobErro
 }
 
 /// The orders of the grants of all three engines, and the time.
-fn contest(bench: &Bench<'_>, priorities: [u8; STREAMS], grants: usize) -> Result<(Orders, Duration), JobError> {
-    let bytes = NAME * (STREAMS * grants) as u32;
-    let list = |engine: usize| bench.layout.hbm + STEP * engine as u64;
-    let mut programs = Programs::new(bench, 0x2_0000)?;
-    for engine in [MASTER].into_iter().chain(SLAVES) {
-        for (stream, priority) in (0..).zip(priorities) {
-            let done = fence_address(engine, stream, WORK);
-            let place = list(engine);
-            let work = push_name(Packets::new(), stream as usize, place, place + SPARE, bytes).message_behind(done, 1);
-            let (address, size) = programs.put(&work)?;
-            let mut packets = Packets::new();
-            if engine == MASTER {
-                // Told before the first request: then this stream is one of those that ask.
-                packets = packets.fence(FENCE, 1, 1).message(fence_address(MASTER, HOLDER, FENCE), 1);
-            }
-            for _ in 0..grants {
-                packets = packets.request(priority).lower(address, size).fence(WORK, 1, 1).release();
-            }
-            programs.upper_to_end(internal(engine, stream), packets)?;
-        }
-        let mut holder = Packets::new().request(HOLDER_PRIORITY);
-        if engine == MASTER {
-            let gates = (0..STREAMS as u32).map(|stream| fence_address(MASTER, stream, FENCE));
-            holder = gates.fold(holder, |packets, gate| packets.message(gate, 1));
-            holder = holder.fence(FENCE, STREAMS as u8, STREAMS as u32);
-        }
-        programs.upper_to_end(internal(engine, HOLDER), holder.release())?;
+fn contest(
+    bench: &Bench<'_>,
+    priorities: [u8; STREAMS],
+    grants: usize,
+    slaves_late: bool,
+) -> Result<(Orders, Duration), JobError> {
+    let begun = Instant::now();
+    let mut first = Programs::new(bench, PROGRAMS)?;
+    streams(bench, &mut first, MASTER, priorities, grants)?;
+    let mut late = Programs::new(bench, PROGRAMS)?;
+    for engine in SLAVES {
+        streams(bench, if slaves_late { &mut late } else { &mut first }, engine, priorities, grants)?;
     }
-    let time = programs.run(bench, &Packets::new())?;
+    first.run(bench, &Packets::new())?;
+    if slaves_late {
+        late.run(bench, &Packets::new())?;
+    }
+    let time = begun.elapsed();
+    let bytes = list_bytes(grants);
     let host = HostBuffer::new(bench.device, bytes as usize)?;
     let mut orders = Vec::new();
     for engine in [MASTER].into_iter().chain(SLAVES) {
-        bench.download(list(engine), host.address(0), bytes)?;
+        bench.download(list(bench, engine), host.address(0), bytes)?;
         orders.push((engine, order_of(&host, STREAMS * grants)?));
     }
     Ok((orders, time))
+}
+
+/// The list of an engine.
+fn list(bench: &Bench<'_>, engine: usize) -> u64 {
+    bench.layout.hbm + STEP * engine as u64
+}
+
+/// Bytes of a list.
+const fn list_bytes(grants: usize) -> u32 {
+    NAME * (STREAMS * grants) as u32
+}
+
+/// Adds what the streams of an engine do.
+fn streams(
+    bench: &Bench<'_>,
+    programs: &mut Programs<'_>,
+    engine: usize,
+    priorities: [u8; STREAMS],
+    grants: usize,
+) -> Result<(), DeviceError> {
+    for (stream, priority) in (0..).zip(priorities) {
+        let done = fence_address(engine, stream, WORK);
+        let place = list(bench, engine);
+        let work = push_name(Packets::new(), stream as usize, place, place + SPARE, list_bytes(grants))
+            .message_behind(done, 1);
+        let (address, size) = programs.put(&work)?;
+        let mut packets = Packets::new();
+        if engine == MASTER {
+            // Told before the first request: then this stream is one of those that ask.
+            packets = packets.fence(FENCE, 1, 1).message(fence_address(MASTER, HOLDER, FENCE), 1);
+        }
+        for _ in 0..grants {
+            packets = packets.request(priority).lower(address, size).fence(WORK, 1, 1).release();
+        }
+        programs.upper_to_end(internal(engine, stream), packets)?;
+    }
+    let mut holder = Packets::new().request(HOLDER_PRIORITY);
+    if engine == MASTER {
+        let gates = (0..STREAMS as u32).map(|stream| fence_address(MASTER, stream, FENCE));
+        holder = gates.fold(holder, |packets, gate| packets.message(gate, 1));
+        holder = holder.fence(FENCE, STREAMS as u8, STREAMS as u32);
+    }
+    programs.upper_to_end(internal(engine, HOLDER), holder.release())?;
+    Ok(())
 }
 
 #[cfg(test)]
