@@ -62,7 +62,9 @@ impl Machine {
                 continue;
             }
             let causes = state.causes;
-            *state = Stream { enabled, causes, ..Stream::default() };
+            // What a host has written to CQ_PTR of a stream that is off stays.
+            let shown = if enabled { state.shown } else { (0, 0) };
+            *state = Stream { enabled, causes, shown, ..Stream::default() };
             qman.arbiter.forget(stream);
             if stream == LOWER {
                 qman.lower_queue.clear();
