@@ -70,6 +70,10 @@ impl<'a> Player<'a> {
                     self.settle()?;
                 }
                 self.apply(step)?;
+                // What a happening lets an arbiter decide does not wait for the next submission.
+                if self.scenario.arbitrates() && !matches!(step, Step::Submit { .. }) {
+                    self.settle()?;
+                }
             }
             self.step = self.scenario.steps.len();
             self.settle()

@@ -37,6 +37,7 @@ impl Machine {
         } else if let Some(place) = index(regs::CP_FENCE0_RDATA_0, 20) {
             self.increment_fence(number, place % 5, place / 5, value & 0xF);
         } else if let Some(place) = index(regs::CP_FENCE0_CNT_0, 20) {
+            self.retry_fence(number, place % 5, place / 5);
             if let Some(counter) = self.stream_mut(number, place % 5).and_then(|state| state.fences.get_mut(place / 5))
             {
                 *counter = value & super::stream::FENCE_MAX;

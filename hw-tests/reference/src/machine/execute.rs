@@ -51,7 +51,7 @@ impl Machine {
         }
     }
 
-    /// What a packet waits for has not happened. When it has, the packet is tried again as a whole, barriers included: the
+    /// What a packet waits for has not happened. When it has, or its counter was written, the packet is tried again as a whole, barriers included: the
     /// document does not say whether a barrier that has opened once may close again.
     fn still_waits(&self, number: usize, stream: usize, reason: Waiting) -> bool {
         let Some(qman) = self.qmans.get(&number) else { return false };

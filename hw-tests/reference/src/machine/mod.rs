@@ -358,7 +358,17 @@ impl Machine {
         stops
     }
 
+    /// A counter was written: a packet that waits for it is tried again as a whole.
+    fn retry_fence(&mut self, number: usize, stream: usize, written: usize) {
+        if let Some(state) = self.stream_mut(number, stream)
+            && matches!(state.waiting, Some(Waiting::Fence { id, .. }) if usize::from(id) == written)
+        {
+            state.waiting = None;
+        }
+    }
+
     fn increment_fence(&mut self, number: usize, stream: usize, id: usize, increment: u32) {
+        self.retry_fence(number, stream, id);
         let Some(counter) = self.stream_mut(number, stream).and_then(|state| state.fences.get_mut(id)) else { return };
         *counter += increment;
         if *counter > stream::FENCE_MAX {
