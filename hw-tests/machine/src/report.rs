@@ -125,7 +125,7 @@ impl Report {
     }
 
     fn write_jobs(&self, out: &mut String) -> std::fmt::Result {
-        writeln!(out, "Jobs{:>18}{:>9}{:>12}{:>12}{:>11}{:>11}", "bytes", "times", "median", "99 %", "rate", "result")?;
+        writeln!(out, "Jobs{:>28}{:>9}{:>12}{:>12}{:>11}{:>11}", "bytes", "times", "median", "99 %", "rate", "result")?;
         for record in &self.jobs {
             let latency = |pick: fn(&coxswain_guest::jobs::record::Latency) -> f64| {
                 record.latency_us.as_ref().map_or_else(|| "-".to_owned(), |latency| time(pick(latency)))
@@ -138,7 +138,7 @@ impl Report {
             let result = if record.result == Verdict::Pass { "pass" } else { "FAIL" };
             writeln!(
                 out,
-                "  {:<10}{:>10}{:>9}{:>12}{:>12}{:>11}{:>11}",
+                "  {:<20}{:>10}{:>9}{:>12}{:>12}{:>11}{:>11}",
                 record.job,
                 record.bytes,
                 record.submissions,

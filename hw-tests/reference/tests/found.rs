@@ -70,14 +70,12 @@ fn master(qman: usize) -> Step {
 }
 
 #[test]
-#[ignore = "the engine reads the same entry again and again and never comes to rest"]
 fn an_unreadable_queue_without_stop_on_error_is_passed_over() {
     let lost = Step::LoseRing { qman: 0, stream: 2 };
     agree(&[setup(TPC, false)], vec![lost, submit(0, 2, vec![message(1)])]);
 }
 
 #[test]
-#[ignore = "the engine queues the buffer for a lower CP that is off: never idle, and executed when it is enabled"]
 fn a_lower_cp_that_is_off_stays_idle_when_a_user_starts_it() {
     let start = Step::StartLower { qman: 0, program: program(vec![message(1)]) };
     agree(&[setup(DMA_EXTERNAL, true)], vec![start.clone()]);
@@ -133,7 +131,6 @@ fn a_command_processor_that_the_host_stops_is_shown_as_stopped_also_when_its_que
 }
 
 #[test]
-#[ignore = "the engine sends an event for each error, not for each new cause"]
 fn a_cause_that_is_set_already_is_no_new_event() {
     agree(
         &[setup(DMA_EXTERNAL, false)],
@@ -142,7 +139,6 @@ fn a_cause_that_is_set_already_is_no_new_event() {
 }
 
 #[test]
-#[ignore = "the engine sends an event at every safety tick"]
 fn a_wrong_producer_index_is_reported_once() {
     let wrong = Step::BadProducer { qman: 0, stream: 0, excess: 1 };
     agree(&[setup(DMA_EXTERNAL, false)], vec![wrong, Step::Settle, Step::CheckDoorbells]);
@@ -184,7 +180,6 @@ fn an_empty_bulk_write_does_nothing_whatever_its_offset() {
 }
 
 #[test]
-#[ignore = "the engine does not decide then and nothing makes it decide later"]
 fn a_grant_is_not_lost_when_the_posted_ring_is_full() {
     // The 98 writes of one QMAN leave room for one packet of the next, but not for the messages of a grant.
     let fill = bulk(0x400, (0..49).collect());
@@ -193,7 +188,6 @@ fn a_grant_is_not_lost_when_the_posted_ring_is_full() {
 }
 
 #[test]
-#[ignore = "the engine does not decide then and nothing makes it decide later"]
 fn a_request_is_granted_when_the_owner_is_switched_off() {
     let steps = vec![
         master(0),
@@ -207,7 +201,6 @@ fn a_request_is_granted_when_the_owner_is_switched_off() {
 }
 
 #[test]
-#[ignore = "the engine keeps the request, and the grant to it is never released"]
 fn a_request_that_passed_because_its_stream_was_masked_is_not_granted_later() {
     let steps = vec![
         master(0),
@@ -226,7 +219,6 @@ fn a_request_that_passed_because_its_stream_was_masked_is_not_granted_later() {
 }
 
 #[test]
-#[ignore = "the engine does not wake the stream whose turn comes with a release"]
 fn a_slaves_release_lets_the_next_choice_pass() {
     let steps = vec![
         Step::Arbiter { qman: 1, config: 0x100, weights: [1; 4], slaves: 0 },
@@ -242,7 +234,6 @@ fn a_slaves_release_lets_the_next_choice_pass() {
 }
 
 #[test]
-#[ignore = "the engine decides while the lower CP runs, whose next buffer would let another stream request"]
 fn a_grant_waits_for_the_lower_cp_too() {
     let call = || Item::Call { body: program(vec![packet(Action::Nop)]), barriers: NONE, predicate: 0 };
     let steps = vec![

@@ -20,6 +20,8 @@ const STREAMS: usize = LOWER;
 const SLAVES: usize = 32;
 /// Choices that a slave can hold.
 const CHOICES: usize = 64;
+/// Posted writes of one decision at most: every slave is told.
+pub(super) const ROOM: usize = SLAVES;
 /// Credits towards each slave after a reset (ARB_MST_AVAIL_CRED).
 const CREDITS: u8 = 0x40;
 
@@ -124,6 +126,12 @@ impl Arbiter {
         }
     }
 
+    /// The stream of a slave whose turn it is.
+    pub fn turn(&self) -> Option<usize> {
+        let stream = self.choices.front().filter(|_| !self.is_master())?;
+        Some(usize::from(*stream))
+    }
+
     /// True when [`Self::decide`] may grant something.
     pub fn has_requests(&self) -> bool {
         self.owner.is_none() && self.requests.iter().any(Option::is_some)
@@ -137,7 +145,7 @@ impl Arbiter {
         let slaves = ports.read(base + regs::ARB_MST_SLAVE_EN);
         let told = |number: &usize| slaves >> number & 1 != 0;
         if (0..SLAVES).filter(told).any(|number| self.credits.get(number).copied().unwrap_or(0) == 0)
-            || ports.available() < SLAVES
+            || ports.available() < ROOM
         {
             return None;
         }
@@ -195,6 +203,12 @@ impl Arbiter {
                     *self = Self { credits: self.credits, ..Self::new() };
                 }
                 self.config = value;
+                // A masked stream passes without a grant.
+                for (stream, request) in self.requests.iter_mut().enumerate() {
+                    if value >> (12 + stream) & 1 != 0 {
+                        *request = None;
+                    }
+                }
                 Change::Wake
             }
             regs::ARB_CHOISE_Q_PUSH => match self.choices.push_back((value & 3) as u8) {

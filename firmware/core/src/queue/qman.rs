@@ -4,7 +4,7 @@ use coxswain_abi::regs::CFG_BASE;
 use coxswain_abi::regs::qman::{self as regs, LOWER, STREAMS, cause};
 use coxswain_abi::soc::{Attributes, PostedWrite, WriteKind, initiator};
 
-use super::arbiter::{Arbiter, Change};
+use super::arbiter::{self, Arbiter, Change};
 use super::cp::{self, Buffer, Exit, LowerQueue, Shared};
 use super::engine::Engine;
 use super::fetch::FetchError;
@@ -14,8 +14,6 @@ use super::timer::Timers;
 use super::{QmanDescription, QueuePorts, SLICE};
 use crate::ports::ReadError;
 
-/// Bits of the upper streams in a set of streams.
-const UPPER: u8 = 0xF;
 /// ARB_ERR_CAUSE: a choice was pushed although the queue is full.
 const ARB_OVERFLOW: u32 = 1 << 0;
 
@@ -26,6 +24,8 @@ pub(super) struct Qman {
     pub(super) shared: Shared,
     /// Bit per stream that can run.
     ready: u8,
+    /// The arbiter could not decide for lack of room.
+    undecided: bool,
     /// Bit per stream that failed.
     failed: u8,
     /// Bit per stream whose status may have changed since it was published.
@@ -53,6 +53,7 @@ impl Qman {
                 engine_base: description.engine_base,
             },
             ready: 0,
+            undecided: false,
             failed: 0,
             touched: 0,
             cursor: 0,
@@ -70,6 +71,7 @@ impl Qman {
         self.shared.arbiter = Arbiter::new();
         self.shared.timers.clear();
         self.ready = 0;
+        self.undecided = false;
         self.failed = 0;
         self.touched = 0;
         self.cursor = 0;
@@ -79,7 +81,7 @@ impl Qman {
     }
 
     pub fn is_ready(&self) -> bool {
-        self.ready != 0
+        self.ready != 0 || self.undecided
     }
 
     pub fn take_error(&mut self) -> bool {
@@ -137,7 +139,7 @@ impl Qman {
                 Change::None => {}
                 Change::Wake => {
                     self.wake_all(|reason| reason == Blocked::Arbiter);
-                    if self.ready & UPPER == 0 {
+                    if self.ready == 0 {
                         self.arbitrate(ports);
                     }
                 }
@@ -175,12 +177,17 @@ impl Qman {
 
     /// Runs one ready stream for one slice. When every stream has run up to where it blocks, the arbiter decides.
     pub fn run_slice<P: QueuePorts>(&mut self, ports: &mut P) {
+        self.undecided = false;
         if let Some(number) = self.next_ready() {
             self.cursor = number + 1;
             self.touched |= 1 << number;
             self.run_stream(number, ports);
         }
-        if self.ready & UPPER == 0 && self.shared.arbiter.has_requests() {
+        if let Some(stream) = self.shared.arbiter.turn() {
+            // It came with the release of the stream before.
+            self.wake_if(stream, |activity| activity == Activity::Blocked(Blocked::Arbiter));
+        }
+        if self.ready == 0 && self.shared.arbiter.has_requests() {
             self.arbitrate(ports);
         }
     }
@@ -215,8 +222,12 @@ impl Qman {
         }
     }
 
+    /// Lets the arbiter decide; when there is no room for what it has to tell, in a later round.
     fn arbitrate<P: QueuePorts>(&mut self, ports: &mut P) {
-        if let Some(stream) = self.shared.arbiter.decide(self.description.base, ports) {
+        self.undecided = ports.available() < arbiter::ROOM;
+        if !self.undecided
+            && let Some(stream) = self.shared.arbiter.decide(self.description.base, ports)
+        {
             self.wake_if(stream, |activity| activity == Activity::Blocked(Blocked::Arbiter));
         }
     }
@@ -263,6 +274,10 @@ impl Qman {
         }
         if value == 0 {
             self.shared.engine.reset();
+        }
+        // The owner of the arbiter may be among those that are off now.
+        if self.ready == 0 && self.shared.arbiter.has_requests() {
+            self.arbitrate(ports);
         }
     }
 
@@ -327,6 +342,9 @@ impl Qman {
 
     /// A host write started the lower CP's CQ.
     fn start_lower<P: QueuePorts>(&mut self, ports: &mut P) {
+        if !self.streams.get(LOWER).is_some_and(|stream| stream.enabled) {
+            return;
+        }
         let group = self.description.base + regs::CQ_STRIDE * LOWER as u32;
         let address =
             u64::from(ports.read(group + regs::CQ_PTR_LO_0)) | u64::from(ports.read(group + regs::CQ_PTR_HI_0)) << 32;
@@ -379,6 +397,10 @@ impl Qman {
         let mut entry = [0; 2];
         if ports.read_words(address, access, &mut entry).is_err() {
             self.fail(number, cause::PQF_RD, 0, ports);
+            // With stop-on-error off the entry is passed over.
+            if let Some(stream) = self.streams.get_mut(number).filter(|stream| !stream.failed()) {
+                stream.queue.advance();
+            }
             return None;
         }
         stream.queue.advance();
@@ -406,6 +428,8 @@ impl Qman {
         let base = self.description.base;
         let index = 4 * number as u32;
         let config = ports.read(base + regs::GLBL_ERR_CFG);
+        // A cause that the host has not cleared is no news.
+        let known = ports.read(base + regs::GLBL_STS1_0 + index);
         let Some(stream) = self.streams.get_mut(number) else { return };
         let (message, stop) = unit_bits(causes, number);
         if words != 0 {
@@ -421,7 +445,7 @@ impl Qman {
             attributes: Attributes::CPU.with_kind(WriteKind::SetBits),
         });
         let enable = if number == LOWER { regs::GLBL_MSG_EN_4 } else { regs::GLBL_MSG_EN_0 + index };
-        self.error |= config & message != 0 && ports.read(base + enable) & causes != 0;
+        self.error |= config & message != 0 && ports.read(base + enable) & causes & !known != 0;
         if config & stop != 0 || causes & cause::STOP_OP != 0 {
             self.set_activity(number, Activity::Blocked(Blocked::Failed));
         } else {

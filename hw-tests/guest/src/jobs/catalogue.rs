@@ -130,7 +130,7 @@ pub const ENTRIES: &[Entry] = &[
     behaviour("arbiter-weight", "the arbiter of DMA0 by weight", &[4], Behaviour::Weight),
     behaviour(
         "arbiter-slaves",
-        "an arbiter of DMA2 that DMA3 and DMA4 follow; the amount is the grants per stream; only by name",
+        "an arbiter of DMA2 that DMA3 and DMA4 follow; the amount is the grants per stream",
         &[3],
         Behaviour::Slaves,
     ),
@@ -229,7 +229,7 @@ impl Entry {
     /// True for a job that runs when none is named: not a fault, and nothing that is known to fail.
     #[must_use]
     pub fn is_default(&self) -> bool {
-        let known_to_fail = matches!(self.kind, Kind::Behaviour(Behaviour::PrioritySameBuffer | Behaviour::Slaves));
+        let known_to_fail = matches!(self.kind, Kind::Behaviour(Behaviour::PrioritySameBuffer));
         !self.is_fault() && !known_to_fail
     }
 
