@@ -137,16 +137,15 @@ impl Arbiter {
         self.owner.is_none() && self.requests.iter().any(Option::is_some)
     }
 
-    /// Grants the next stream when nobody owns the arbiter and every slave can be told; returns the stream.
+    /// Grants the next stream when nobody owns the arbiter and every slave has a credit; returns the stream. There must be
+    /// [`ROOM`] for posted writes.
     pub fn decide<P: PostedWrites + Registers>(&mut self, base: u32, ports: &mut P) -> Option<usize> {
         if self.config & (ENABLE | MASTER) != ENABLE | MASTER || self.owner.is_some() {
             return None;
         }
         let slaves = ports.read(base + regs::ARB_MST_SLAVE_EN);
         let told = |number: &usize| slaves >> number & 1 != 0;
-        if (0..SLAVES).filter(told).any(|number| self.credits.get(number).copied().unwrap_or(0) == 0)
-            || ports.available() < ROOM
-        {
+        if (0..SLAVES).filter(told).any(|number| self.credits.get(number).copied().unwrap_or(0) == 0) {
             return None;
         }
         let stream = if self.config & WEIGHTED != 0 { self.by_weight(base, ports) } else { self.by_priority() }?;

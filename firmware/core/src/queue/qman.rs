@@ -139,9 +139,7 @@ impl Qman {
                 Change::None => {}
                 Change::Wake => {
                     self.wake_all(|reason| reason == Blocked::Arbiter);
-                    if self.ready == 0 {
-                        self.arbitrate(ports);
-                    }
+                    self.arbitrate(ports);
                 }
                 Change::Overflow => self.arbiter_error(ARB_OVERFLOW, ports),
             },
@@ -175,9 +173,8 @@ impl Qman {
         self.fail(number, cause::MSG_WR, 0, ports);
     }
 
-    /// Runs one ready stream for one slice. When every stream has run up to where it blocks, the arbiter decides.
+    /// Runs one ready stream for one slice, and what the arbiter has to do behind it.
     pub fn run_slice<P: QueuePorts>(&mut self, ports: &mut P) {
-        self.undecided = false;
         if let Some(number) = self.next_ready() {
             self.cursor = number + 1;
             self.touched |= 1 << number;
@@ -187,9 +184,7 @@ impl Qman {
             // It came with the release of the stream before.
             self.wake_if(stream, |activity| activity == Activity::Blocked(Blocked::Arbiter));
         }
-        if self.ready == 0 && self.shared.arbiter.has_requests() {
-            self.arbitrate(ports);
-        }
+        self.arbitrate(ports);
     }
 
     fn run_stream<P: QueuePorts>(&mut self, number: usize, ports: &mut P) {
@@ -222,10 +217,13 @@ impl Qman {
         }
     }
 
-    /// Lets the arbiter decide; when there is no room for what it has to tell, in a later round.
+    /// Lets the arbiter decide when every stream has run up to where it blocks; when there is no room for what it has to tell,
+    /// in a later round.
     fn arbitrate<P: QueuePorts>(&mut self, ports: &mut P) {
-        self.undecided = ports.available() < arbiter::ROOM;
-        if !self.undecided
+        let due = self.ready == 0 && self.shared.arbiter.has_requests();
+        self.undecided = due && ports.available() < arbiter::ROOM;
+        if due
+            && !self.undecided
             && let Some(stream) = self.shared.arbiter.decide(self.description.base, ports)
         {
             self.wake_if(stream, |activity| activity == Activity::Blocked(Blocked::Arbiter));
@@ -276,9 +274,7 @@ impl Qman {
             self.shared.engine.reset();
         }
         // The owner of the arbiter may be among those that are off now.
-        if self.ready == 0 && self.shared.arbiter.has_requests() {
-            self.arbitrate(ports);
-        }
+        self.arbitrate(ports);
     }
 
     /// Takes a stream's configuration registers over and goes on with what is in its queue.
