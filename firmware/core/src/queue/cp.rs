@@ -334,6 +334,15 @@ fn skip(header: Header, stream: &mut Stream) -> Step {
     Step::Next
 }
 
+/// Passes over a packet of `words` words that failed, with its whole length. The buffer ends with a bulk write that is cut off.
+pub(super) fn skip_failed(words: usize, stream: &mut Stream) {
+    let header = Header(stream.fetcher.peek(0));
+    if words != 0 && matches!(skip(header, stream), Step::Fail(_)) {
+        return stream.abandon_buffer();
+    }
+    stream.fetcher.consume(words);
+}
+
 /// A message: a 32-bit write of the value, or of the device's time.
 #[inline]
 fn message<P: QueuePorts>(address: u64, header: Header, access: Attributes, ports: &mut P) -> Step {
@@ -374,14 +383,17 @@ pub(super) fn write_register<P: QueuePorts>(
 /// WREG_BULK: checks the whole range and the length; the values follow as they are fetched.
 fn start_bulk(header: Header, stream: &mut Stream, shared: &Shared) -> Step {
     let values = header.value() & 0xFFFF;
+    if values == 0 {
+        return Step::Next;
+    }
     let first = header.register_offset();
     // 16 bits and 19 bits: no overflow.
     let end = first + 8 * values;
-    if first & 3 != 0 || values != 0 && (shared.window(first).is_none() || shared.window(end - 4).is_none()) {
+    if first & 3 != 0 || shared.window(first).is_none() || shared.window(end - 4).is_none() {
         return Step::Fail(cause::WREG);
     }
     // Both ends are mapped; what lies between is, unless the range spans the hole between the two parts.
-    if values != 0 && (first < ENGINE_WINDOW) != (end - 4 < ENGINE_WINDOW) {
+    if (first < ENGINE_WINDOW) != (end - 4 < ENGINE_WINDOW) {
         return Step::Fail(cause::WREG);
     }
     if !stream.fetcher.holds_behind(1, values) {

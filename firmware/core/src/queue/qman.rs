@@ -412,7 +412,7 @@ impl Qman {
         };
         if let Some(stream) = self.streams.get_mut(number) {
             // What is left of the buffer is abandoned; with stop-on-error off the next buffer follows.
-            stream.fetcher.stop();
+            stream.abandon_buffer();
         }
         self.fail(number, causes, 0, ports);
     }
@@ -445,7 +445,7 @@ impl Qman {
         if config & stop != 0 || causes & cause::STOP_OP != 0 {
             self.set_activity(number, Activity::Blocked(Blocked::Failed));
         } else {
-            stream.fetcher.consume(words);
+            cp::skip_failed(words, stream);
         }
     }
 

@@ -128,9 +128,9 @@ const fn stream_bits(number: usize) -> u32 {
 }
 
 /// The bits of a stream in GLBL_STS0. A stream that failed is not idle: its job will not complete, and the driver's idle
-/// check at the user's close must see that.
+/// check at the user's close must see that. One that is off is idle, whatever became of what it did before.
 fn stream_status(number: usize, stream: &Stream, lower_waiting: bool) -> u32 {
-    let failed = stream.failed();
+    let failed = stream.enabled && stream.failed();
     let waiting = number == LOWER && lower_waiting;
     let busy = stream.fetcher.active() || stream.activity == Activity::Ready || failed || waiting;
     let mut status = if busy { 0 } else { 1 << (4 + number) | 1 << (9 + number) };

@@ -123,6 +123,12 @@ impl Stream {
         }
     }
 
+    /// Forgets what is left of the buffer, the values of a bulk write among it.
+    pub fn abandon_buffer(&mut self) {
+        self.fetcher.stop();
+        self.bulk = None;
+    }
+
     /// Adds to a fence counter; returns the cause bit when it clips.
     pub fn increment_fence(&mut self, id: usize, increment: u8) -> u32 {
         let Some(counter) = self.fences.get_mut(id) else { return 0 };

@@ -100,7 +100,7 @@ pub fn run_beyond_known(scenario: &Scenario) -> Result<Coverage, Disagreement> {
 /// With the scenario as text when the two sides disagree.
 #[allow(clippy::panic, reason = "the answer of a fuzz target")]
 pub fn run_bytes(bytes: &[u8]) -> Coverage {
-    let scenario = Scenario::from_bytes(bytes, Set::ALL).avoid_known();
+    let scenario = Scenario::from_bytes(bytes, Set::ALL);
     match run_beyond_known(&scenario) {
         Ok(coverage) => coverage,
         Err(_) => {

@@ -138,11 +138,8 @@ impl Machine {
         if qman.arbiter.write_register(offset, value) == Choice::Overflow {
             let new = qman.arbiter_causes & ARB_OVERFLOW == 0;
             qman.arbiter_causes |= ARB_OVERFLOW;
-            if enabled & ARB_OVERFLOW != 0 {
-                self.repeated_events.insert(number);
-                if new {
-                    self.events.insert(number);
-                }
+            if enabled & ARB_OVERFLOW != 0 && new {
+                self.events.insert(number);
             }
         }
     }

@@ -104,7 +104,6 @@ pub struct Machine {
     writes: Vec<Write>,
     reads: BTreeMap<u64, BTreeSet<Attributes>>,
     events: BTreeSet<usize>,
-    repeated_events: BTreeSet<usize>,
 }
 
 impl Machine {
@@ -119,7 +118,6 @@ impl Machine {
             writes: vec![],
             reads: BTreeMap::new(),
             events: BTreeSet::new(),
-            repeated_events: BTreeSet::new(),
         }
     }
 
@@ -131,11 +129,6 @@ impl Machine {
     /// Takes the QMANs that reported an error since the last call.
     pub fn take_events(&mut self) -> BTreeSet<usize> {
         std::mem::take(&mut self.events)
-    }
-
-    /// Takes the QMANs that reported an error since the last call, counting causes that were set already.
-    pub fn take_repeated_events(&mut self) -> BTreeSet<usize> {
-        std::mem::take(&mut self.repeated_events)
     }
 
     /// Attributes with which each region of memory was read, by the region's address.
@@ -349,11 +342,8 @@ impl Machine {
         if stops {
             state.failed.insert(unit);
         }
-        if reported {
-            self.repeated_events.insert(number);
-            if new {
-                self.events.insert(number);
-            }
+        if reported && new {
+            self.events.insert(number);
         }
         stops
     }

@@ -6,7 +6,6 @@
 
 mod bytes;
 mod display;
-mod known;
 pub mod place;
 mod repair;
 mod rules;

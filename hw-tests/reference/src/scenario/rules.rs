@@ -12,9 +12,9 @@ const QUIET: u64 = 0x7F_F010_0000;
 /// Milliseconds that pass at once.
 const MILLISECOND: u32 = 1_000_000;
 /// A window offset behind the start registers of all engines.
-pub(super) const BEHIND_START: u16 = 0x940;
+const BEHIND_START: u16 = 0x940;
 /// 64-bit values that fit between there and the end of the engine's block.
-pub(super) const VALUES_BEHIND_START: usize = (0x1000 - BEHIND_START as usize) / 8;
+const VALUES_BEHIND_START: usize = (0x1000 - BEHIND_START as usize) / 8;
 
 /// Rules for the packets of one stream.
 #[derive(Clone, Copy)]
