@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 fn coxswain(words: &[&str]) -> Command {
@@ -184,16 +184,22 @@ fn a_kernel_that_crashes_makes_the_run_fail_and_is_shown() {
     assert!(said.contains("all logs: "), "{said}");
 }
 
-#[test]
-fn an_interrupted_run_leaves_no_process_and_no_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut child = coxswain(&["guest", "--without-card", "--", "sleep", "1000"])
-        .env("TMPDIR", folder.path())
+/// A run that waits in its guest, with its temporary files below `folder`.
+fn sleeping_guest(folder: &str) -> Child {
+    let child = coxswain(&["guest", "--without-card", "--", "sleep", "1000"])
+        .env("TMPDIR", folder)
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    eventually("the start of the emulator", 600, || is_running(folder));
+    child
+}
+
+#[test]
+fn an_interrupted_run_leaves_no_process_and_no_file() {
+    let folder = tempfile::tempdir().unwrap();
     let mark = folder.path().to_str().unwrap();
-    eventually("the start of the emulator", 600, || is_running(mark));
+    let mut child = sleeping_guest(mark);
     let id = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
     rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
@@ -204,13 +210,8 @@ fn an_interrupted_run_leaves_no_process_and_no_file() {
 #[test]
 fn a_killed_run_leaves_no_process_and_the_next_one_removes_its_files() {
     let folder = tempfile::tempdir().unwrap();
-    let mut child = coxswain(&["guest", "--without-card", "--", "sleep", "1000"])
-        .env("TMPDIR", folder.path())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
     let mark = folder.path().to_str().unwrap();
-    eventually("the start of the emulator", 600, || is_running(mark));
+    let mut child = sleeping_guest(mark);
     child.kill().unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(9));
     eventually("the end of the emulator", 10, || !is_running(mark));

@@ -13,7 +13,7 @@ use crate::rig::{JOBS, Rig, run_expecting};
 const UNUSABLE: &str = "is NOT usable!";
 const IMAGE_ERROR: &str = "Device boot error - FIT image corrupted";
 /// Where the guest keeps the good file while the bad one is in its place.
-const KEPT: &str = "/root/good.itb";
+const KEPT: &str = "/good.itb";
 
 /// The file `name` is `bad` at the first load and good at the second. `failed_step` is what the driver says it could not do,
 /// `reason` what the firmware says at the second load.

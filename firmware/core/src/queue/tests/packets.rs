@@ -42,6 +42,23 @@ fn a_bulk_write_beyond_the_window_or_the_buffer_is_an_error_and_writes_nothing()
 }
 
 #[test]
+fn a_bulk_write_whose_values_cannot_be_read_ends_with_its_buffer() {
+    let mut bench = Bench::new();
+    bench.fake.registers.insert(regs::base(0) + regs::GLBL_ERR_CFG, 0x1EFF);
+    // One block of the buffer is there; the values behind it are not.
+    let mut words = [0; 64];
+    words[0] = Header::new(opcode::WREG_BULK, 0x14 << 8, 100).0;
+    bench.store(host(0), &words);
+    bench.submit_bytes(0, 0, host(0), 8 * 101);
+    bench.submit(0, 0, host(0x1000), &packet::msg_long(SRAM_BASE, 9, 0));
+    let bus = bench.run();
+    assert_eq!(bench.register(0, regs::GLBL_STS1_0), cause::CQF_RD);
+    let last = bus.last().expect("the next buffer is executed");
+    assert_eq!((last.address, last.data), (SRAM_BASE, 9));
+    assert_eq!(bus.len(), 2 * 63 + 1);
+}
+
+#[test]
 fn a_bulk_write_across_the_commit_register_starts_one_job_and_waits_for_room() {
     let mut bench = Bench::new();
     let bulk = [Header::new(opcode::WREG_BULK, 0x74 << 8, 1).0, 64 | u64::from(commit::LIN) << 32];
