@@ -190,7 +190,7 @@ fn sleeping_guest(folder: &str) -> Child {
         .env("TMPDIR", folder)
         .stderr(Stdio::null())
         .spawn()
-        .unwrap();
+        .expect("the program can be started");
     eventually("the start of the emulator", 600, || is_running(folder));
     child
 }
