@@ -13,6 +13,7 @@ use crate::clock::BoardClock;
 use crate::memory::{CardWindow, DeviceReader, HostWindow};
 use crate::notify::NotificationRing;
 use crate::posted::PostedRing;
+use crate::ring::Run;
 use crate::shadow::Shadow;
 use crate::soc::Soc;
 
@@ -182,6 +183,13 @@ impl Registers for Board {
 }
 
 impl PostedWrites for Board {
+    type Burst<'a> = Run;
+
+    #[inline(always)]
+    fn burst<R>(&mut self, keep: usize, fill: impl FnOnce(&mut Run) -> R) -> R {
+        self.posted.burst(keep, fill)
+    }
+
     #[inline]
     fn available(&self) -> usize {
         self.posted.available()

@@ -6,7 +6,7 @@
 //! [`PostedRing::post`] is what every packet ends in, so it is two stores and a step of a pointer: room is looked for once in
 //! a run of consecutive entries, and indices and counters are worked out at the flush.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use coxswain_abi::soc::{PostedWrite, core_block};
 use coxswain_core::ports::PostedWrites;
@@ -90,21 +90,24 @@ impl PostedRing {
         self.next().wrapping_sub(self.consumer.load(Ordering::Acquire))
     }
 
-    /// Reads the consumer index and goes on with the next run of free entries. Without one the write is dropped and counted.
+    /// Reads the consumer index and goes on with the next run of free entries.
     #[cold]
-    fn post_in_next_run(&mut self, first: u64, second: u64) {
+    fn next_run(&mut self) {
         let used = self.used();
         let free = self.size.saturating_sub(used);
+        if used > self.size {
+            self.counters.bad_index = self.counters.bad_index.wrapping_add(1);
+        }
         self.run_index = self.next();
         self.run = self.entries.run(self.run_index, free);
-        match self.run.take() {
-            Some(cells) => store(cells, [first, second]),
-            None => {
-                if used > self.size {
-                    self.counters.bad_index = self.counters.bad_index.wrapping_add(1);
-                }
-                self.counters.dropped = self.counters.dropped.wrapping_add(1);
-            }
+    }
+
+    /// Writes an entry to the next run. Without one it is dropped and counted.
+    #[cold]
+    fn post_in_next_run(&mut self, first: u64, second: u64) {
+        self.next_run();
+        if !self.run.append([[first, second]]) {
+            self.counters.dropped = self.counters.dropped.wrapping_add(1);
         }
     }
 
@@ -135,6 +138,21 @@ impl PostedRing {
 }
 
 impl PostedWrites for PostedRing {
+    type Burst<'a> = Run;
+
+    #[inline(always)]
+    fn burst<R>(&mut self, keep: usize, fill: impl FnOnce(&mut Run) -> R) -> R {
+        if self.run.is_empty() {
+            self.next_run();
+        }
+        let count = self.available().saturating_sub(keep);
+        // On its own, so that its two ends can live in registers.
+        let mut burst = self.run.first(count);
+        let result = fill(&mut burst);
+        self.run.go_on_behind(&burst);
+        result
+    }
+
     #[inline]
     fn available(&self) -> usize {
         // A distance beyond the size is no index of the card's: no room until it writes a sane one.
@@ -144,13 +162,10 @@ impl PostedWrites for PostedRing {
     // Always: a call would cost as much again, and everything that a packet does ends here.
     #[inline(always)]
     fn post(&mut self, write: PostedWrite) {
-        match self.run.take() {
-            Some(cells) => store(cells, write.to_words()),
-            // As words, which are passed in registers: the write itself would be put on the stack also when it has room.
-            None => {
-                let [first, second] = write.to_words();
-                self.post_in_next_run(first, second);
-            }
+        // As words, which are passed in registers: the write itself would be put on the stack also when it has room.
+        let [first, second] = write.to_words();
+        if !self.run.append([[first, second]]) {
+            self.post_in_next_run(first, second);
         }
     }
 
@@ -171,11 +186,4 @@ impl PostedWrites for PostedRing {
             self.kick();
         }
     }
-}
-
-/// Writes an entry.
-#[inline(always)]
-fn store([address, data]: [&AtomicU64; 2], [first, second]: [u64; 2]) {
-    address.store(first, Ordering::Relaxed);
-    data.store(second, Ordering::Relaxed);
 }

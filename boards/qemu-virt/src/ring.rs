@@ -6,6 +6,9 @@
 
 use core::sync::atomic::AtomicU64;
 
+use coxswain_abi::soc::PostedWrite;
+use coxswain_core::ports::Burst;
+
 use crate::window::Window;
 
 /// Bytes of an entry.
@@ -87,20 +90,60 @@ impl Run {
         ((self.next.addr() - self.start.addr()) / ENTRY as usize) as u32
     }
 
-    /// The two words of the next entry; `None` when the run is used up.
+    /// True when no entries are left.
     #[inline(always)]
-    pub fn take(&mut self) -> Option<[&'static AtomicU64; 2]> {
-        if self.next == self.end {
-            return None;
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.next == self.end
+    }
+
+    /// The first `count` entries that are left, or fewer. They are written through the result from now on, until the caller
+    /// goes on behind them.
+    #[inline(always)]
+    #[must_use]
+    pub fn first(&self, count: usize) -> Self {
+        let left = (self.end.addr() - self.next.addr()) / ENTRY as usize;
+        // SAFETY: at most `end`, from `next`, by whole entries.
+        let end = unsafe { self.next.add(2 * left.min(count)) };
+        Self { start: self.start, next: self.next, end }
+    }
+
+    /// Goes on where `part`, made by [`Self::first`] of this run, has come to.
+    #[inline(always)]
+    pub fn go_on_behind(&mut self, part: &Self) {
+        debug_assert!(self.start == part.start && part.next <= self.end);
+        self.next = part.next;
+    }
+
+    /// Writes the next entries; false, and none written, when there are not as many.
+    #[inline(always)]
+    pub fn append<const N: usize>(&mut self, entries: [[u64; 2]; N]) -> bool {
+        let full = match N {
+            // One comparison less: it is what nearly every packet does.
+            1 => self.next == self.end,
+            _ => self.end.addr() - self.next.addr() < N * ENTRY as usize,
+        };
+        if full {
+            return false;
         }
-        // SAFETY: `RingEntries::run` makes `start .. end` whole entries inside the ring, and `next` moves from one to the
-        // other by entries, so a full one lies before `end`; the creator of the window vouched for mapping and alignment;
-        // all accesses are atomic.
-        unsafe {
-            let words = [AtomicU64::from_ptr(self.next), AtomicU64::from_ptr(self.next.add(1))];
-            self.next = self.next.add(2);
-            Some(words)
+        for entry in entries {
+            // SAFETY: `RingEntries::run` makes `start .. end` whole entries inside the ring, `next` moves from one to the
+            // other by entries, and `N` of them lie before `end`. The creator of the window vouched for mapping and
+            // alignment. The write needs no atomic: an entry between the indices belongs to the producer, whose release
+            // store of the index hands it over.
+            unsafe {
+                self.next.cast::<[u64; 2]>().write(entry);
+                self.next = self.next.add(2);
+            }
         }
+        true
+    }
+}
+
+impl Burst for Run {
+    #[inline(always)]
+    fn push<const N: usize>(&mut self, writes: [PostedWrite; N]) -> bool {
+        self.append(writes.map(PostedWrite::to_words))
     }
 }
 
@@ -134,14 +177,41 @@ mod tests {
             let mut run = ring.run(index, count);
             for taken in 0..length {
                 assert_eq!(run.taken(), taken);
-                let [low, high] = run.take().unwrap();
-                let expected = ring.entry(index.wrapping_add(taken));
-                assert!(core::ptr::eq(low, expected[0]) && core::ptr::eq(high, expected[1]));
+                assert!(run.append([[u64::from(index), u64::from(taken)]]));
+                let words = ring.entry(index.wrapping_add(taken)).map(|word| word.load(Ordering::Relaxed));
+                assert_eq!(words, [u64::from(index), u64::from(taken)]);
             }
-            assert!(run.take().is_none());
+            assert!(run.is_empty() && !run.append([[7, 7]]));
             assert_eq!(run.taken(), length);
         }
-        assert!(Run::empty().take().is_none());
+        assert!(Run::empty().is_empty() && !Run::empty().append([[7, 7]]));
+    }
+
+    #[test]
+    fn entries_are_appended_all_or_none() {
+        let mut memory = [0_u64; 8];
+        // SAFETY: as above.
+        let window = unsafe { Window::new(memory.as_mut_ptr().cast(), 64) };
+        let ring = RingEntries::new(&window, 4).unwrap();
+        let mut run = ring.run(0, 4);
+        assert!(run.append([[1, 1], [2, 2], [3, 3]]));
+        assert!(!run.append([[4, 4], [5, 5]]) && run.taken() == 3);
+        assert!(run.append([[4, 4]]) && run.is_empty());
+        assert_eq!(window.read_u64(48), Some(4));
+    }
+
+    #[test]
+    fn a_part_of_a_run_ends_early_and_the_run_goes_on_behind_it() {
+        let mut memory = [0_u64; 8];
+        // SAFETY: as above.
+        let window = unsafe { Window::new(memory.as_mut_ptr().cast(), 64) };
+        let ring = RingEntries::new(&window, 4).unwrap();
+        let mut run = ring.run(0, 4);
+        let mut part = run.first(2);
+        assert!(part.append([[1, 1]]) && part.append([[2, 2]]) && !part.append([[3, 3]]));
+        run.go_on_behind(&part);
+        assert_eq!(run.taken(), 2);
+        assert!(run.first(9).append([[3, 3], [4, 4]]) && run.first(0).is_empty());
     }
 
     #[test]

@@ -11,8 +11,44 @@ pub trait Registers {
     fn read(&self, offset: u32) -> u32;
 }
 
+/// Posted writes that go into free entries taken in one piece: cheaper, write by write, than [`PostedWrites::post`].
+pub trait Burst {
+    /// Appends `writes` in order: all of them, or none and false when they find no room in this burst.
+    #[must_use]
+    fn push<const N: usize>(&mut self, writes: [PostedWrite; N]) -> bool;
+}
+
+/// A burst for boards that gain nothing from one: every write is posted by itself, [`Self::room`] of them at most.
+#[derive(Debug)]
+pub struct OneByOne<'a, P> {
+    /// Where the writes go.
+    pub port: &'a mut P,
+    /// Writes that the burst may still make.
+    pub room: usize,
+}
+
+impl<P: PostedWrites> Burst for OneByOne<'_, P> {
+    fn push<const N: usize>(&mut self, writes: [PostedWrite; N]) -> bool {
+        let Some(room) = self.room.checked_sub(N) else { return false };
+        self.room = room;
+        for write in writes {
+            self.port.post(write);
+        }
+        true
+    }
+}
+
 /// Posted writes, applied strictly in order.
 pub trait PostedWrites {
+    /// See [`Self::burst`].
+    type Burst<'a>: Burst
+    where
+        Self: 'a;
+
+    /// Lets `fill` append writes to the free entries that lie in one piece, all but the last `keep` of what is available. A
+    /// burst may be shorter than [`Self::available`] says.
+    fn burst<R>(&mut self, keep: usize, fill: impl FnOnce(&mut Self::Burst<'_>) -> R) -> R;
+
     /// Writes that can be posted now without waiting. A caller that is about to post `n` writes checks this first and yields
     /// when there is not enough room; it never waits inside a packet.
     fn available(&self) -> usize;

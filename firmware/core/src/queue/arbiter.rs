@@ -251,6 +251,7 @@ fn post<P: PostedWrites + Registers>(base: u32, offset: u32, data: u32, ports: &
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::OneByOne;
 
     struct NoPorts;
 
@@ -262,6 +263,13 @@ mod tests {
     }
 
     impl PostedWrites for NoPorts {
+        type Burst<'a> = OneByOne<'a, Self>;
+
+        fn burst<R>(&mut self, keep: usize, fill: impl FnOnce(&mut Self::Burst<'_>) -> R) -> R {
+            let room = self.available().saturating_sub(keep);
+            fill(&mut OneByOne { port: self, room })
+        }
+
         fn available(&self) -> usize {
             1000
         }

@@ -2,9 +2,12 @@
 //!
 //! The packet was checked when its header was executed: the whole range is mapped and the buffer holds all values.
 
-use super::cp::{Exit, Shared, Step, post_register, write_register};
+use coxswain_abi::soc::Attributes;
+
+use super::cp::{Exit, Shared, Step, register, write_register};
 use super::stream::Stream;
 use super::{QueuePorts, ROOM};
+use crate::ports::Burst;
 
 /// A bulk write in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +32,7 @@ impl Bulk {
     }
 }
 
-/// Goes on with the stream's bulk write. `None` when it is done or more can be done at once.
+/// Goes on with the stream's bulk write, with what is on chip. `None` when it is done or more can be done at once.
 pub(super) fn run<P: QueuePorts>(stream: &mut Stream, shared: &mut Shared, ports: &mut P) -> Option<Exit> {
     let bulk = stream.bulk?;
     if let Err(error) = stream.fetcher.ensure(1, stream.access.fetch, ports) {
@@ -39,82 +42,74 @@ pub(super) fn run<P: QueuePorts>(stream: &mut Stream, shared: &mut Shared, ports
         pass_over(stream, bulk);
         return None;
     };
-    let room = ports.available().saturating_sub(ROOM) / 2;
-    if room == 0 {
-        return Some(Exit::Yield);
-    }
-    let count = (bulk.left as usize).min(room).min(stream.fetcher.words_on_chip());
+    let on_chip = (bulk.left as usize).min(stream.fetcher.words_on_chip());
     // PANIC: the whole range is below 64 KiB, so its end does not overflow.
-    let end = offset + 8 * count as u32;
+    let end = offset + 8 * on_chip as u32;
     let start = shared.engine.start_register();
-    let done = if (offset..end).contains(&start) || bulk.half {
-        match one_by_one(stream, shared, ports, offset, count) {
-            Ok(done) => done,
-            Err(exit) => return Some(exit),
-        }
-    } else if let Some(target) = shared.window(offset) {
-        let access = stream.access.message;
-        let (words, position) = stream.fetcher.on_chip();
-        let values = words.get(position..).unwrap_or(&[]);
-        let mut register = target;
-        for value in values.iter().take(count) {
-            post_register(register, *value as u32, access, ports);
-            post_register(register.wrapping_add(4), (*value >> 32) as u32, access, ports);
-            register = register.wrapping_add(8);
-        }
-        count
-    } else {
-        count
+    // The value that starts the engine may have to wait between its halves.
+    let plain = match () {
+        () if bulk.half => 0,
+        () if (offset..end).contains(&start) => ((start - offset) / 8) as usize,
+        () => on_chip,
     };
+    let done = match shared.window(offset) {
+        Some(target) if plain != 0 => {
+            let access = stream.access.message;
+            let (words, position) = stream.fetcher.on_chip();
+            let values = words.get(position..position + plain).unwrap_or(&[]);
+            ports.burst(ROOM, |burst| write_pairs(values, target, access, burst))
+        }
+        _ => 0,
+    };
+    if done == 0 {
+        return write_value(stream, shared, ports, bulk, offset);
+    }
     finish(stream, bulk, done);
     None
 }
 
-/// Writes register by register, because one of them starts the engine and may have to wait.
-fn one_by_one<P: QueuePorts>(
+/// Writes pairs of registers from CFG offset `target`, as many as the burst takes; returns how many.
+#[inline]
+fn write_pairs<B: Burst>(values: &[u64], target: u32, access: Attributes, burst: &mut B) -> usize {
+    let mut offset = target;
+    for (done, value) in values.iter().enumerate() {
+        let low = register(offset, *value as u32, access);
+        let high = register(offset.wrapping_add(4), (*value >> 32) as u32, access);
+        if !burst.push([low, high]) {
+            return done;
+        }
+        offset = offset.wrapping_add(8);
+    }
+    values.len()
+}
+
+/// Writes the value in place register by register: one of them starts the engine and may have to wait, or the pair finds no
+/// room in one piece.
+fn write_value<P: QueuePorts>(
     stream: &mut Stream,
     shared: &mut Shared,
     ports: &mut P,
+    bulk: Bulk,
     offset: u32,
-    count: usize,
-) -> Result<usize, Exit> {
-    for index in 0..count {
-        let value = stream.fetcher.peek(index);
-        // PANIC: below 64 KiB, as above.
-        let register = offset + 8 * index as u32;
-        let half_done = stream.bulk.is_some_and(|bulk| bulk.half);
-        for (offset, value, high) in [(register, value as u32, false), (register + 4, (value >> 32) as u32, true)] {
-            if half_done && !high {
-                continue;
+) -> Option<Exit> {
+    let value = stream.fetcher.peek(0);
+    let halves = [(false, offset, value as u32), (true, offset.wrapping_add(4), (value >> 32) as u32)];
+    for (half, offset, data) in halves.into_iter().skip(bulk.half.into()) {
+        match write_register(offset, data, stream, shared, ports) {
+            Step::Next => {}
+            Step::Block(reason) => {
+                stream.bulk = Some(Bulk { half, ..bulk });
+                return Some(Exit::Block(reason));
             }
-            match write_register(offset, value, stream, shared, ports) {
-                Step::Next => {
-                    if let Some(bulk) = &mut stream.bulk {
-                        bulk.half = !high;
-                    }
-                }
-                Step::Block(reason) => {
-                    let bulk = stream.bulk;
-                    if let Some(bulk) = bulk {
-                        finish(stream, bulk, index);
-                        if let Some(rest) = &mut stream.bulk {
-                            rest.half = high;
-                        }
-                    }
-                    return Err(Exit::Block(reason));
-                }
-                Step::Fail(causes) => {
-                    // With stop-on-error off the rest of the packet is passed over.
-                    if let Some(bulk) = stream.bulk {
-                        finish(stream, bulk, index);
-                        stream.bulk = Bulk::skip(bulk.left.saturating_sub(index as u32));
-                    }
-                    return Err(Exit::Fail(causes, 0));
-                }
+            Step::Fail(causes) => {
+                // With stop-on-error off the rest of the packet is passed over.
+                stream.bulk = Bulk::skip(bulk.left);
+                return Some(Exit::Fail(causes, 0));
             }
         }
     }
-    Ok(count)
+    finish(stream, bulk, 1);
+    None
 }
 
 /// Accounts for `done` values that were written.

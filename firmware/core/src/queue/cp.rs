@@ -1,7 +1,7 @@
 //! The command processor: executes packets (`qman.md` 5).
 //!
 //! [`run`] executes the packets of one stream until something ends its turn ([`Exit`]). The frequent packets are executed in
-//! a loop over the words on chip ([`run_on_chip`]); everything else goes through [`execute`], one packet at a time. It
+//! a loop over the words on chip ([`fast`]); everything else goes through [`execute`], one packet at a time. It
 //! touches one stream and what its QMAN shares ([`Shared`]), writes only through the posted-write ring, and never waits: a
 //! packet that cannot go on is left in place and tried again when the stream is woken.
 
@@ -15,16 +15,15 @@ use super::arbiter::{Arbiter, Passage};
 use super::bulk::Bulk;
 use super::engine::{Effect, Engine};
 use super::fetch::FetchError;
-use super::load;
-use super::stream::{Access, Blocked, Descriptor, Stream};
+use super::stream::{Blocked, Descriptor, Stream};
 use super::timer::Timers;
-use super::{QueuePorts, ROOM};
+use super::{QueuePorts, ROOM, fast, load};
 
 /// Buffers that wait for the lower CP.
 pub(super) type LowerQueue = Deque<Buffer, 3>;
 
-/// Posted writes of one packet at most, bulk writes apart.
-const POSTS_PER_PACKET: usize = 6;
+/// Posted writes of one packet at most, those of a bulk write and of the loop over the words on chip apart.
+const PACKET: usize = 6;
 
 /// A command buffer handed to the lower CP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +51,7 @@ pub(super) struct Shared {
 }
 
 /// Bytes of the engine's block that a window reaches.
-const ENGINE_WINDOW: u32 = 0x1000;
+pub(super) const ENGINE_WINDOW: u32 = 0x1000;
 
 impl Shared {
     /// CFG offset behind an offset in the 64 KiB register window (`qman.md` 5.5); `None` outside the mapped parts.
@@ -92,7 +91,8 @@ pub(super) enum Step {
     Fail(u32),
 }
 
-/// Executes packets of stream `number` until its turn ends, at most `share` of them; what is left of the share stays there.
+/// Executes packets of stream `number` until its turn ends: at most `share` words of them; what is left of the share stays
+/// there.
 // A function of its own: inlined, the loop would compete with its callers for registers.
 #[inline(never)]
 pub(super) fn run<P: QueuePorts>(
@@ -102,167 +102,63 @@ pub(super) fn run<P: QueuePorts>(
     ports: &mut P,
     share: &mut usize,
 ) -> Exit {
-    let mut left = (*share).min(room_in_packets(ports));
-    let before = left;
-    let exit = run_packets(number, stream, shared, ports, &mut left);
-    *share -= (before - left).min(*share);
-    exit
+    // What is left in the ring lets the status be published: hosts can see that the stream is busy.
+    while *share != 0 && ports.available() >= ROOM + PACKET {
+        let before = stream.fetcher.left();
+        let exit = if stream.bulk.is_some() {
+            super::bulk::run(stream, shared, ports)
+        } else {
+            run_packets(number, stream, shared, ports, *share)
+        };
+        if let Some(exit) = exit {
+            return exit;
+        }
+        *share = share.saturating_sub(before.wrapping_sub(stream.fetcher.left()) as usize);
+    }
+    Exit::Yield
 }
 
-/// Packets whose posted writes have room now.
+/// Executes the frequent packets on chip and the packet behind them; `None` when the turn can go on.
 #[inline]
-fn room_in_packets<P: QueuePorts>(ports: &P) -> usize {
-    ports.available().saturating_sub(ROOM) / POSTS_PER_PACKET
-}
-
 fn run_packets<P: QueuePorts>(
     number: usize,
     stream: &mut Stream,
     shared: &mut Shared,
     ports: &mut P,
-    left: &mut usize,
-) -> Exit {
-    while *left != 0 {
-        if stream.bulk.is_some() {
-            if let Some(exit) = super::bulk::run(stream, shared, ports) {
-                return exit;
-            }
-            // A bulk write used room that was counted for packets.
-            *left = (*left - 1).min(room_in_packets(ports));
-            continue;
+    share: usize,
+) -> Option<Exit> {
+    if stream.fetcher.words_on_chip() == 0 {
+        if !stream.fetcher.active() {
+            return Some(Exit::End);
         }
-        if stream.fetcher.words_on_chip() == 0 {
-            if !stream.fetcher.active() {
-                return Exit::End;
-            }
-            if let Err(error) = stream.fetcher.ensure(1, stream.access.fetch, ports) {
-                return Exit::Fetch(error);
-            }
+        if let Err(error) = stream.fetcher.ensure(1, stream.access.fetch, ports) {
+            return Some(Exit::Fetch(error));
         }
-        if let Some(reason) = run_on_chip(stream, shared, ports, left) {
-            return Exit::Block(reason);
-        }
-        if *left == 0 {
-            break;
-        }
-        if stream.fetcher.words_on_chip() == 0 {
-            continue;
-        }
-        // The packet in place is not one for the loop above, or not wholly on chip.
-        let fetched = stream.fetcher.ensure(1, stream.access.fetch, ports);
-        let header = match fetched {
-            Ok(()) => Header(stream.fetcher.peek(0)),
-            Err(error) => return Exit::Fetch(error),
-        };
-        let words = match (header.opcode(), header.words()) {
-            // The values of a bulk write are fetched as they are written.
-            (opcode::WREG_BULK, _) | (_, None) => 1,
-            (_, Some(words)) => words,
-        };
-        if let Err(error) = stream.fetcher.ensure(words, stream.access.fetch, ports) {
-            return Exit::Fetch(error);
-        }
-        let operands = [stream.fetcher.peek(1), stream.fetcher.peek(2)];
-        match execute(header, operands, number, stream, shared, ports) {
-            Step::Next => stream.fetcher.consume(words),
-            Step::Block(reason) => return Exit::Block(reason),
-            Step::Fail(causes) => return Exit::Fail(causes, words),
-        }
-        *left -= 1;
     }
-    Exit::Yield
-}
-
-/// Executes the frequent packets among the words on chip: NOP, MSG_LONG, MSG_PROT, MSG_SHORT, WREG_32 and FENCE in their plain forms.
-/// Stops at any other packet, at the end of the words, when `left` packets are done, or when a packet must wait - only then
-/// it returns a reason.
-#[inline]
-fn run_on_chip<P: QueuePorts>(
-    stream: &mut Stream,
-    shared: &mut Shared,
-    ports: &mut P,
-    left: &mut usize,
-) -> Option<Blocked> {
-    /// Predicate bits, and the operation bits of messages.
-    const PREDICATE: u32 = 0x1F;
-    const OPERATION: u32 = 3 << 20;
-    let Stream { fetcher, fences, access, message_base, descriptor, .. } = stream;
-    let Access { message, protected, .. } = *access;
-    let access = message;
-    let start = shared.engine.start_register();
-    let (words, mut position) = fetcher.on_chip();
-    let mut blocked = None;
-    while *left != 0
-        && let Some(&first) = words.get(position)
-    {
-        let header = Header(first);
-        let control = header.control();
-        if control & EB != 0 && !shared.engine.is_idle(ports) {
-            blocked = Some(Blocked::Barrier);
-            break;
-        }
-        match header.opcode() {
-            code @ (opcode::MSG_LONG | opcode::MSG_PROT) => {
-                let Some(&address) = words.get(position + 1) else { break };
-                if control & (PREDICATE | OPERATION) != 0 || address & 3 != 0 {
-                    break;
-                }
-                let attributes = if code == opcode::MSG_LONG { message } else { protected };
-                ports.post(PostedWrite { address, data: header.value(), attributes });
-                position += 2;
-            }
-            opcode::MSG_SHORT => {
-                let [a, b, c, d] = *message_base;
-                let base = match control >> 22 & 3 {
-                    0 => a,
-                    1 => b,
-                    2 => c,
-                    _ => d,
-                };
-                let address = base.wrapping_add(u64::from(control & 0xFFFF));
-                if control & OPERATION != 0 || address & 3 != 0 {
-                    break;
-                }
-                ports.post(PostedWrite { address, data: header.value(), attributes: access });
-                position += 1;
-            }
-            opcode::WREG_32 => {
-                let offset = header.register_offset();
-                // The predicate and alignment bits at once: both must be 0.
-                if offset >= ENGINE_WINDOW || offset == start || (control & PREDICATE) | (offset & 3) != 0 {
-                    break;
-                }
-                post_register(shared.engine_base.wrapping_add(offset), header.value(), access, ports);
-                position += 1;
-            }
-            opcode::NOP => position += 1,
-            opcode::LIN_DMA => {
-                let Some(&[from, to]) = words.get(position + 1..).and_then(|rest| rest.first_chunk()) else { break };
-                // What is wrong, or must wait, is found again where it can be told.
-                if linear_dma(header, from, to, descriptor, access, shared, ports) != Step::Next {
-                    break;
-                }
-                position += 3;
-            }
-            opcode::FENCE => {
-                let value = header.value();
-                let target = value >> 16 & 0xFF;
-                let decrement = value & 0xF;
-                let Some(counter) = fences.get_mut((value >> 30) as usize) else { break };
-                if control & PREDICATE != 0 || u32::from(*counter) < target.max(decrement) {
-                    // It waits, or clips.
-                    break;
-                }
-                // PANIC: `decrement` is at most the counter.
-                *counter -= decrement as u16;
-                position += 1;
-            }
-            _ => break,
-        }
-        *left -= 1;
+    let before = stream.fetcher.words_on_chip();
+    ports.burst(ROOM + PACKET, |burst| fast::run(stream, shared, burst, share));
+    if stream.fetcher.words_on_chip() == 0 || before - stream.fetcher.words_on_chip() >= share {
+        return None;
     }
-    fetcher.advance_to(position);
-    blocked
+    // The packet in place is not one for that loop, or not wholly on chip.
+    let header = Header(stream.fetcher.peek(0));
+    let words = match (header.opcode(), header.words()) {
+        // The values of a bulk write are fetched as they are written.
+        (opcode::WREG_BULK, _) | (_, None) => 1,
+        (_, Some(words)) => words,
+    };
+    if let Err(error) = stream.fetcher.ensure(words, stream.access.fetch, ports) {
+        return Some(Exit::Fetch(error));
+    }
+    let operands = [stream.fetcher.peek(1), stream.fetcher.peek(2)];
+    match execute(header, operands, number, stream, shared, ports) {
+        Step::Next => {
+            stream.fetcher.consume(words);
+            None
+        }
+        Step::Block(reason) => Some(Exit::Block(reason)),
+        Step::Fail(causes) => Some(Exit::Fail(causes, words)),
+    }
 }
 
 /// Executes one packet. `header` is its first word, `operands` the two behind it.
@@ -295,7 +191,14 @@ pub(super) fn execute<P: QueuePorts>(
         opcode::WREG_BULK => start_bulk(header, stream, shared),
         opcode::FENCE => fence(header, stream),
         opcode::LIN_DMA => {
-            linear_dma(header, operand, second, &stream.descriptor, stream.access.message, shared, ports)
+            match linear_dma(header, operand, second, &stream.descriptor, stream.access.message, &shared.engine) {
+                Ok(writes) => {
+                    writes.into_iter().for_each(|write| ports.post(write));
+                    shared.engine.started();
+                    Step::Next
+                }
+                Err(step) => step,
+            }
         }
         opcode::CP_DMA => queue_lower(header, operand, number, stream, shared),
         opcode::LOAD_AND_EXE => load::execute(header, operand, number, stream, shared, ports),
@@ -376,7 +279,7 @@ pub(super) fn write_register<P: QueuePorts>(
         Effect::Start => return Step::Block(Blocked::Engine),
         Effect::Unsupported => return Step::Fail(cause::WREG),
     }
-    post_register(target, value, stream.access.message, ports);
+    ports.post(register(target, value, stream.access.message));
     Step::Next
 }
 
@@ -418,36 +321,36 @@ fn fence(header: Header, stream: &mut Stream) -> Step {
     }
 }
 
-/// LIN_DMA: a descriptor for the engine. Nothing is done unless it returns [`Step::Next`].
+/// LIN_DMA: the writes that give the engine its descriptor; the caller posts all of them and counts the job. An error is what
+/// becomes of the packet instead.
 #[inline]
-fn linear_dma<P: QueuePorts>(
+pub(super) fn linear_dma(
     header: Header,
     from: u64,
     to: u64,
     descriptor: &Descriptor,
     access: Attributes,
-    shared: &mut Shared,
-    ports: &mut P,
-) -> Step {
+    engine: &Engine,
+) -> Result<[PostedWrite; 6], Step> {
     /// Control bits that go to COMMIT.
     const COMMIT_BITS: u32 = 0x00FF_007F;
     let Descriptor::Engine { source, destination, size } = *descriptor else {
-        return Step::Fail(cause::UNDEF_CMD);
+        return Err(Step::Fail(cause::UNDEF_CMD));
     };
-    if shared.engine.kind() != EngineKind::Dma {
-        return Step::Fail(cause::UNDEF_CMD);
+    if engine.kind() != EngineKind::Dma {
+        return Err(Step::Fail(cause::UNDEF_CMD));
     }
-    if !shared.engine.has_room() {
-        return Step::Block(Blocked::Engine);
+    if !engine.has_room() {
+        return Err(Step::Block(Blocked::Engine));
     }
-    post_register(source, from as u32, access, ports);
-    post_register(source.wrapping_add(4), (from >> 32) as u32, access, ports);
-    post_register(destination, to as u32, access, ports);
-    post_register(destination.wrapping_add(4), (to >> 32) as u32, access, ports);
-    post_register(size, header.value(), access, ports);
-    post_register(size.wrapping_add(4), header.control() & COMMIT_BITS, access, ports);
-    shared.engine.started();
-    Step::Next
+    Ok([
+        register(source, from as u32, access),
+        register(source.wrapping_add(4), (from >> 32) as u32, access),
+        register(destination, to as u32, access),
+        register(destination.wrapping_add(4), (to >> 32) as u32, access),
+        register(size, header.value(), access),
+        register(size.wrapping_add(4), header.control() & COMMIT_BITS, access),
+    ])
 }
 
 fn queue_lower(header: Header, address: u64, number: usize, stream: &Stream, shared: &mut Shared) -> Step {
@@ -490,7 +393,8 @@ fn wait<P: QueuePorts>(header: Header, number: usize, shared: &mut Shared, ports
     if shared.timers.add(due, number as u8, fence, increment) { Step::Next } else { Step::Block(Blocked::Timers) }
 }
 
+/// The write of a register at CFG offset `offset`.
 #[inline]
-pub(super) fn post_register<P: QueuePorts>(offset: u32, data: u32, attributes: Attributes, ports: &mut P) {
-    ports.post(PostedWrite { address: CFG_BASE + u64::from(offset), data, attributes });
+pub(super) fn register(offset: u32, data: u32, attributes: Attributes) -> PostedWrite {
+    PostedWrite { address: CFG_BASE + u64::from(offset), data, attributes }
 }

@@ -94,9 +94,16 @@ impl Fetcher {
         self.length.saturating_sub(self.position)
     }
 
+    /// Whole words of the buffer that are not consumed.
+    #[inline]
+    pub fn left(&self) -> u32 {
+        // PANIC: at most a block is on chip, and the rest was cut from a number of bytes in 32 bits.
+        self.words_on_chip() as u32 + self.remaining / 8
+    }
+
     /// True when the buffer has `count` words behind the next `words` ones.
     pub fn holds_behind(&self, words: usize, count: u32) -> bool {
-        self.words_on_chip() as u64 + u64::from(self.remaining / 8) >= words as u64 + u64::from(count)
+        u64::from(self.left()) >= words as u64 + u64::from(count)
     }
 
     /// Makes sure that `count` words (at most a block) are on chip.

@@ -8,7 +8,8 @@
 //! * [`stream`] - one stream: its command buffer, fetched block, fences and state.
 //! * [`pq`] - the ring of buffer descriptors, with host-written indices made safe.
 //! * [`fetch`] - blocks of a command buffer, of any alignment, as 64-bit words.
-//! * [`cp`] - the command processor: executes packets; [`bulk`] and [`load`] - WREG_BULK and LOAD_AND_EXE.
+//! * [`cp`] - the command processor: executes packets; [`fast`] - a run of the frequent ones; [`bulk`] and [`load`] -
+//!   WREG_BULK and LOAD_AND_EXE.
 //! * [`arbiter`] - who may pass an ARB_POINT. [`timer`] - fence increments of WAIT packets.
 //! * [`engine`] - jobs given to the engine behind the QMAN.
 //! * [`qman`] - one QMAN: scheduling of its streams, configuration, errors.
@@ -18,13 +19,14 @@
 //! Therefore the register and message barriers (RB, MB) are satisfied by construction; only the engine barrier (EB) waits
 //! (`qman.md` 5.2, `decisions.md` 3.4).
 //!
-//! Fairness: a stream runs at most [`SLICE`] packets, then the next ready stream of the QMAN and the next QMAN get their
+//! Fairness: a stream runs at most [`SLICE`] words of packets, then the next ready stream of the QMAN and the next QMAN get their
 //! turn.
 
 mod arbiter;
 mod bulk;
 mod cp;
 mod engine;
+mod fast;
 mod fetch;
 mod load;
 mod pq;
@@ -42,8 +44,8 @@ use crate::ports::{Clock, DeviceMemory, PostedWrites, Registers};
 use qman::Qman;
 pub use stream::Blocked;
 
-/// Packets a stream executes before it yields.
-pub const SLICE: usize = 64;
+/// Words of packets that a stream executes before it yields; a buffer counts as one more.
+pub const SLICE: usize = 256;
 
 /// Posted writes that one packet or one status update of a stream needs at most.
 pub(crate) const ROOM: usize = 24;
@@ -207,7 +209,8 @@ impl QueueEngine {
             self.with(number, |qman| qman.run_slice(ports));
         }
         self.publish(ports);
-        self.ready != 0
+        // What found no room to be published is work as well.
+        self.ready | self.touched != 0
     }
 
     /// Takes the set of QMANs with a new error since the last call: bit per QMAN. Their cause registers have been posted.

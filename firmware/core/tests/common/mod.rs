@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use coxswain_abi::regs::{self, CFG_BASE};
 use coxswain_abi::soc::{PostedWrite, WriteKind};
-use coxswain_core::ports::{CardMemory, HostMemory, OutOfRange, PostedWrites, Registers};
+use coxswain_core::ports::{CardMemory, HostMemory, OneByOne, OutOfRange, PostedWrites, Registers};
 
 /// The register file; clones share it.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +63,13 @@ impl FakePosts {
 }
 
 impl PostedWrites for FakePosts {
+    type Burst<'a> = OneByOne<'a, Self>;
+
+    fn burst<R>(&mut self, keep: usize, fill: impl FnOnce(&mut Self::Burst<'_>) -> R) -> R {
+        let room = self.available().saturating_sub(keep);
+        fill(&mut OneByOne { port: self, room })
+    }
+
     fn available(&self) -> usize {
         self.room
     }

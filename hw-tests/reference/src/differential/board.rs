@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use coxswain_abi::regs::qman as regs;
 use coxswain_abi::soc::{Attributes, PostedWrite};
-use coxswain_core::ports::{Clock, DeviceMemory, PostedWrites, ReadError, Registers};
+use coxswain_core::ports::{Clock, DeviceMemory, OneByOne, PostedWrites, ReadError, Registers};
 
 use crate::machine;
 use crate::memory::Memory;
@@ -34,6 +34,13 @@ impl Registers for Board {
 }
 
 impl PostedWrites for Board {
+    type Burst<'a> = OneByOne<'a, Self>;
+
+    fn burst<R>(&mut self, keep: usize, fill: impl FnOnce(&mut Self::Burst<'_>) -> R) -> R {
+        let room = self.available().saturating_sub(keep);
+        fill(&mut OneByOne { port: self, room })
+    }
+
     fn available(&self) -> usize {
         self.room.saturating_sub(self.posted.len())
     }

@@ -18,7 +18,7 @@ use coxswain_abi::soc::{Attributes, PostedWrite, WriteKind, initiator};
 use proptest::prelude::*;
 
 use super::{Blocked, QmanDescription, QueueEngine};
-use crate::ports::{Clock, DeviceMemory, PostedWrites, ReadError, Registers};
+use crate::ports::{Clock, DeviceMemory, OneByOne, PostedWrites, ReadError, Registers};
 
 const RING: u64 = HOST_BASE + 0x10_0000;
 const SECURE: u32 = 0x400;
@@ -46,6 +46,13 @@ impl Registers for Fake {
 }
 
 impl PostedWrites for Fake {
+    type Burst<'a> = OneByOne<'a, Self>;
+
+    fn burst<R>(&mut self, keep: usize, fill: impl FnOnce(&mut Self::Burst<'_>) -> R) -> R {
+        let room = self.available().saturating_sub(keep);
+        fill(&mut OneByOne { port: self, room })
+    }
+
     fn available(&self) -> usize {
         self.room.saturating_sub(self.posted.len())
     }
