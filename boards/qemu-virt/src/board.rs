@@ -195,6 +195,11 @@ impl PostedWrites for Board {
         self.posted.available()
     }
 
+    #[inline]
+    fn has_room(&self, writes: usize) -> bool {
+        self.posted.has_room(writes)
+    }
+
     // Always: a call would cost as much again, and everything that a packet does ends here.
     #[inline(always)]
     fn post(&mut self, write: PostedWrite) {

@@ -102,6 +102,15 @@ impl PostedRing {
         self.run = self.entries.run(self.run_index, free);
     }
 
+    /// Entries of a burst when all of the current run is to be kept.
+    #[cold]
+    fn burst_in_next_run(&mut self, keep: usize) -> usize {
+        if self.run.is_empty() {
+            self.next_run();
+        }
+        self.available().saturating_sub(keep).min(self.run.left())
+    }
+
     /// Writes an entry to the next run. Without one it is dropped and counted.
     #[cold]
     fn post_in_next_run(&mut self, first: u64, second: u64) {
@@ -142,10 +151,10 @@ impl PostedWrites for PostedRing {
 
     #[inline(always)]
     fn burst<R>(&mut self, keep: usize, fill: impl FnOnce(&mut Run) -> R) -> R {
-        if self.run.is_empty() {
-            self.next_run();
-        }
-        let count = self.available().saturating_sub(keep);
+        let count = match self.run.left().saturating_sub(keep) {
+            0 => self.burst_in_next_run(keep),
+            count => count,
+        };
         // On its own, so that its two ends can live in registers.
         let mut burst = self.run.first(count);
         let result = fill(&mut burst);
@@ -157,6 +166,12 @@ impl PostedWrites for PostedRing {
     fn available(&self) -> usize {
         // A distance beyond the size is no index of the card's: no room until it writes a sane one.
         self.size.saturating_sub(self.used()) as usize
+    }
+
+    #[inline]
+    fn has_room(&self, writes: usize) -> bool {
+        // What is left of the run is free, whatever the card has done since.
+        self.run.left() >= writes || self.available() >= writes
     }
 
     // Always: a call would cost as much again, and everything that a packet does ends here.

@@ -87,7 +87,14 @@ impl Run {
     #[inline]
     #[must_use]
     pub fn taken(&self) -> u32 {
-        ((self.next.addr() - self.start.addr()) / ENTRY as usize) as u32
+        (self.next.addr().wrapping_sub(self.start.addr()) / ENTRY as usize) as u32
+    }
+
+    /// Entries left.
+    #[inline(always)]
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.end.addr().wrapping_sub(self.next.addr()) / ENTRY as usize
     }
 
     /// True when no entries are left.
@@ -102,9 +109,8 @@ impl Run {
     #[inline(always)]
     #[must_use]
     pub fn first(&self, count: usize) -> Self {
-        let left = (self.end.addr() - self.next.addr()) / ENTRY as usize;
         // SAFETY: at most `end`, from `next`, by whole entries.
-        let end = unsafe { self.next.add(2 * left.min(count)) };
+        let end = unsafe { self.next.add(2 * self.left().min(count)) };
         Self { start: self.start, next: self.next, end }
     }
 
@@ -121,7 +127,7 @@ impl Run {
         let full = match N {
             // One comparison less: it is what nearly every packet does.
             1 => self.next == self.end,
-            _ => self.end.addr() - self.next.addr() < N * ENTRY as usize,
+            _ => self.left() < N,
         };
         if full {
             return false;

@@ -101,24 +101,9 @@ impl Window {
             return false;
         }
         // SAFETY: the first byte of the range lies inside the window or right behind it (checked above).
-        let mut source = unsafe { self.base.add(offset as usize) }.cast::<u64>();
-        // In eights: two instructions for a word, and a fraction of the loop's own.
-        let mut blocks = out.chunks_exact_mut(8);
-        for block in &mut blocks {
-            for word in block {
-                // SAFETY: the words of the range lie inside the window (checked above), `source` advances once for each word
-                // of `out`, and `offset` and the base keep the alignment; the access is atomic.
-                *word = u64::from_le(unsafe { AtomicU64::from_ptr(source) }.load(Ordering::Relaxed));
-                // SAFETY: at most one past the last word of the range.
-                source = unsafe { source.add(1) };
-            }
-        }
-        for word in blocks.into_remainder() {
-            // SAFETY: as above.
-            *word = u64::from_le(unsafe { AtomicU64::from_ptr(source) }.load(Ordering::Relaxed));
-            // SAFETY: as above.
-            source = unsafe { source.add(1) };
-        }
+        let source = unsafe { self.base.add(offset as usize) }.cast::<u64>();
+        // SAFETY: the words of the range lie inside the window (checked above), and `offset` and the base keep the alignment.
+        unsafe { load_words(source, out) };
         true
     }
 
@@ -186,6 +171,73 @@ impl Window {
     fn store_byte(&self, at: usize, byte: u8) {
         // SAFETY: the callers checked `at` against the extent; the access is atomic.
         unsafe { AtomicU8::from_ptr(self.base.add(at)) }.store(byte, Ordering::Relaxed);
+    }
+}
+
+/// Loads `out.len()` consecutive words that others may write at the same time, each of them whole.
+///
+/// # Safety
+/// `source` is aligned to 8 bytes, and the words behind it are mapped.
+#[inline]
+unsafe fn load_words(source: *const u64, out: &mut [u64]) {
+    let mut source = source;
+    // In eights: a fraction of the loop's own instructions for each word.
+    let mut blocks = out.chunks_exact_mut(8);
+    for block in &mut blocks {
+        // SAFETY: eight words of `out`, and as many of the caller's.
+        unsafe { load_eight(source, block) };
+        // SAFETY: at most one past the last word of the range.
+        source = unsafe { source.add(8) };
+    }
+    for word in blocks.into_remainder() {
+        // SAFETY: one of the caller's words; the access is atomic.
+        *word = u64::from_le(unsafe { AtomicU64::from_ptr(source.cast_mut()) }.load(Ordering::Relaxed));
+        // SAFETY: as above.
+        source = unsafe { source.add(1) };
+    }
+}
+
+/// Loads eight words. Pairs of registers, which the compiler does not make of atomic loads: each half of a pair is a
+/// single-copy atomic access of its own.
+///
+/// # Safety
+/// As for [`load_words`]; `block` has eight words.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+unsafe fn load_eight(source: *const u64, block: &mut [u64]) {
+    debug_assert!(block.len() == 8);
+    // SAFETY: reads the eight words at `source` and writes those of `block`, nothing else.
+    unsafe {
+        core::arch::asm!(
+            "ldp {a}, {b}, [{source}]",
+            "ldp {c}, {d}, [{source}, #16]",
+            "stp {a}, {b}, [{target}]",
+            "stp {c}, {d}, [{target}, #16]",
+            "ldp {a}, {b}, [{source}, #32]",
+            "ldp {c}, {d}, [{source}, #48]",
+            "stp {a}, {b}, [{target}, #32]",
+            "stp {c}, {d}, [{target}, #48]",
+            source = in(reg) source,
+            target = in(reg) block.as_mut_ptr(),
+            a = out(reg) _,
+            b = out(reg) _,
+            c = out(reg) _,
+            d = out(reg) _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Loads eight words.
+///
+/// # Safety
+/// As for [`load_words`].
+#[cfg(not(target_arch = "aarch64"))]
+#[inline(always)]
+unsafe fn load_eight(source: *const u64, block: &mut [u64]) {
+    for (index, word) in block.iter_mut().enumerate() {
+        // SAFETY: one of the caller's words; the access is atomic.
+        *word = u64::from_le(unsafe { AtomicU64::from_ptr(source.add(index).cast_mut()) }.load(Ordering::Relaxed));
     }
 }
 

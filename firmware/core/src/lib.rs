@@ -9,8 +9,10 @@
 //! * [`ports`] - what a board must provide. Nothing here touches hardware in another way, so everything here runs and is
 //!   tested on a host.
 //!
-//! Simple and bounded: no allocation, no recursion, no floating point, no panics. Whatever another side wrote - a host, a
+//! Simple and bounded: no allocation after start-up, no recursion, no floating point, no panics. Whatever another side wrote - a host, a
 //! command buffer, a ring index - is validated once, where it enters, and never trusted again.
+
+extern crate alloc;
 
 pub mod boot;
 pub mod control;

@@ -53,6 +53,12 @@ pub trait PostedWrites {
     /// when there is not enough room; it never waits inside a packet.
     fn available(&self) -> usize;
 
+    /// True when `writes` writes can be posted now: what [`Self::available`] says, for less.
+    #[inline]
+    fn has_room(&self, writes: usize) -> bool {
+        self.available() >= writes
+    }
+
     /// Appends one write. The caller has made sure that [`Self::available`] is not 0; a write without room is dropped and
     /// counted by the board.
     fn post(&mut self, write: PostedWrite);

@@ -58,6 +58,8 @@ pub(super) struct Arbiter {
     config: u32,
     /// Priorities of the streams that wait for a grant.
     requests: [Option<u8>; STREAMS],
+    /// Bit per stream that waits for a grant: what [`Self::has_requests`] looks at after every turn of every stream.
+    waiting: u8,
     owner: Option<u8>,
     /// Stream after the one that was granted last.
     cursor: usize,
@@ -73,6 +75,7 @@ impl Arbiter {
         Self {
             config: 0,
             requests: [None; STREAMS],
+            waiting: 0,
             owner: None,
             cursor: 0,
             grants_left: 0,
@@ -100,9 +103,7 @@ impl Arbiter {
             if self.owner == mine {
                 return Passage::Pass;
             }
-            if let Some(slot) = self.requests.get_mut(stream) {
-                *slot = Some(priority);
-            }
+            self.set_request(stream, Some(priority));
             return Passage::Wait;
         }
         if self.choices.front().copied() == mine { Passage::Pass } else { Passage::Wait }
@@ -133,8 +134,16 @@ impl Arbiter {
     }
 
     /// True when [`Self::decide`] may grant something.
+    #[inline]
     pub fn has_requests(&self) -> bool {
-        self.owner.is_none() && self.requests.iter().any(Option::is_some)
+        self.waiting != 0 && self.owner.is_none()
+    }
+
+    fn set_request(&mut self, stream: usize, priority: Option<u8>) {
+        if let Some(slot) = self.requests.get_mut(stream) {
+            *slot = priority;
+            self.waiting = self.waiting & !(1 << stream) | u8::from(priority.is_some()) << stream;
+        }
     }
 
     /// Grants the next stream when nobody owns the arbiter and every slave has a credit; returns the stream. There must be
@@ -149,9 +158,7 @@ impl Arbiter {
             return None;
         }
         let stream = if self.config & WEIGHTED != 0 { self.by_weight(base, ports) } else { self.by_priority() }?;
-        if let Some(slot) = self.requests.get_mut(stream) {
-            *slot = None;
-        }
+        self.set_request(stream, None);
         self.owner = Some(stream as u8);
         for number in (0..SLAVES).filter(told) {
             if let Some(credit) = self.credits.get_mut(number) {
@@ -203,9 +210,9 @@ impl Arbiter {
                 }
                 self.config = value;
                 // A masked stream passes without a grant.
-                for (stream, request) in self.requests.iter_mut().enumerate() {
+                for stream in 0..STREAMS {
                     if value >> (12 + stream) & 1 != 0 {
-                        *request = None;
+                        self.set_request(stream, None);
                     }
                 }
                 Change::Wake
@@ -226,9 +233,7 @@ impl Arbiter {
 
     /// Forgets the requests and the ownership of a stream.
     pub fn forget(&mut self, stream: usize) {
-        if let Some(slot) = self.requests.get_mut(stream) {
-            *slot = None;
-        }
+        self.set_request(stream, None);
         if self.owner == Some(stream as u8) {
             self.owner = None;
         }

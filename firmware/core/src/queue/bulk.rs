@@ -2,9 +2,10 @@
 //!
 //! The packet was checked when its header was executed: the whole range is mapped and the buffer holds all values.
 
-use coxswain_abi::soc::Attributes;
+use coxswain_abi::regs::CFG_BASE;
+use coxswain_abi::soc::{Attributes, PostedWrite};
 
-use super::cp::{Exit, Shared, Step, register, write_register};
+use super::cp::{Exit, Shared, Step, write_register};
 use super::stream::Stream;
 use super::{QueuePorts, ROOM};
 use crate::ports::Burst;
@@ -71,16 +72,18 @@ pub(super) fn run<P: QueuePorts>(stream: &mut Stream, shared: &mut Shared, ports
 /// Writes pairs of registers from CFG offset `target`, as many as the burst takes; returns how many.
 #[inline]
 fn write_pairs<B: Burst>(values: &[u64], target: u32, access: Attributes, burst: &mut B) -> usize {
-    let mut offset = target;
-    for (done, value) in values.iter().enumerate() {
-        let low = register(offset, *value as u32, access);
-        let high = register(offset.wrapping_add(4), (*value >> 32) as u32, access);
+    let mut address = CFG_BASE.wrapping_add(u64::from(target));
+    let mut rest = values.iter();
+    while let Some(value) = rest.as_slice().first() {
+        let low = PostedWrite { address, data: *value as u32, attributes: access };
+        let high = PostedWrite { address: address.wrapping_add(4), data: (*value >> 32) as u32, attributes: access };
         if !burst.push([low, high]) {
-            return done;
+            break;
         }
-        offset = offset.wrapping_add(8);
+        address = address.wrapping_add(8);
+        let _ = rest.next();
     }
-    values.len()
+    values.len().wrapping_sub(rest.len())
 }
 
 /// Writes the value in place register by register: one of them starts the engine and may have to wait, or the pair finds no

@@ -103,7 +103,7 @@ pub(super) fn run<P: QueuePorts>(
     share: &mut usize,
 ) -> Exit {
     // What is left in the ring lets the status be published: hosts can see that the stream is busy.
-    while *share != 0 && ports.available() >= ROOM + PACKET {
+    while *share != 0 && ports.has_room(ROOM + PACKET) {
         let before = stream.fetcher.left();
         let exit = if stream.bulk.is_some() {
             super::bulk::run(stream, shared, ports)
@@ -127,13 +127,18 @@ fn run_packets<P: QueuePorts>(
     ports: &mut P,
     share: usize,
 ) -> Option<Exit> {
-    if stream.fetcher.words_on_chip() == 0 {
+    if stream.fetcher.words_on_chip() < 2 {
         if !stream.fetcher.active() {
             return Some(Exit::End);
         }
-        if let Err(error) = stream.fetcher.ensure(1, stream.access.fetch, ports) {
+        // Two where there are two: the loop over the words on chip leaves the last one.
+        let words = stream.fetcher.left().clamp(1, 2) as usize;
+        if let Err(error) = stream.fetcher.ensure(words, stream.access.fetch, ports) {
             return Some(Exit::Fetch(error));
         }
+    }
+    if Header(stream.fetcher.peek(0)).control() & EB != 0 && !shared.engine.is_idle(ports) {
+        return Some(Exit::Block(Blocked::Barrier));
     }
     let before = stream.fetcher.words_on_chip();
     ports.burst(ROOM + PACKET, |burst| fast::run(stream, shared, burst, share));
@@ -395,6 +400,6 @@ fn wait<P: QueuePorts>(header: Header, number: usize, shared: &mut Shared, ports
 
 /// The write of a register at CFG offset `offset`.
 #[inline]
-pub(super) fn register(offset: u32, data: u32, attributes: Attributes) -> PostedWrite {
+fn register(offset: u32, data: u32, attributes: Attributes) -> PostedWrite {
     PostedWrite { address: CFG_BASE + u64::from(offset), data, attributes }
 }

@@ -99,12 +99,13 @@ impl Engine {
 
     fn hardware_idle<R: Registers>(&self, registers: &R) -> bool {
         match self.kind {
-            EngineKind::Dma => registers.read(self.base + dma_core::STS0) >> 31 == 0,
+            EngineKind::Dma => registers.read(self.base.wrapping_add(dma_core::STS0)) >> 31 == 0,
             EngineKind::Tpc => {
-                registers.read(self.base + tpc_cfg::STATUS) & tpc_cfg::STATUS_IDLE == tpc_cfg::STATUS_IDLE
+                registers.read(self.base.wrapping_add(tpc_cfg::STATUS)) & tpc_cfg::STATUS_IDLE == tpc_cfg::STATUS_IDLE
             }
             EngineKind::Mme => {
-                registers.read(self.base + mme::ARCH_STATUS) & mme::ARCH_STATUS_IDLE == mme::ARCH_STATUS_IDLE
+                registers.read(self.base.wrapping_add(mme::ARCH_STATUS)) & mme::ARCH_STATUS_IDLE
+                    == mme::ARCH_STATUS_IDLE
             }
         }
     }

@@ -7,8 +7,8 @@ use coxswain_abi::soc::Attributes;
 
 use crate::ports::{DeviceMemory, ReadError};
 
-/// Words of a block: 512 bytes.
-const BLOCK: usize = 64;
+/// Words of a block: 1 KiB.
+pub(super) const BLOCK: usize = 128;
 
 /// The buffer of a stream and the part of it that is on chip.
 pub(super) struct Fetcher {

@@ -37,6 +37,8 @@ mod stream;
 mod tests;
 mod timer;
 
+use alloc::boxed::Box;
+
 use coxswain_abi::regs::qman::EngineKind;
 use coxswain_abi::soc::QMANS;
 
@@ -69,9 +71,9 @@ pub struct QmanDescription {
 pub trait QueuePorts: Registers + PostedWrites + DeviceMemory + Clock {}
 impl<T: Registers + PostedWrites + DeviceMemory + Clock> QueuePorts for T {}
 
-/// The queue managers of one core.
+/// The queue managers of one core. Their state is allocated when they are added, at start-up; nothing else allocates.
 pub struct QueueEngine {
-    qmans: [Option<Qman>; QMANS],
+    qmans: [Option<Box<Qman>>; QMANS],
     /// Bit per QMAN with a stream that can run.
     ready: u32,
     /// Bit per QMAN whose status may have changed since it was published.
@@ -96,7 +98,7 @@ impl QueueEngine {
     /// Takes over a QMAN. A description with a number of [`QMANS`] or more is ignored.
     pub fn add(&mut self, description: QmanDescription) {
         if let Some(slot) = self.qmans.get_mut(usize::from(description.number)) {
-            *slot = Some(Qman::new(description));
+            *slot = Some(Box::new(Qman::new(description)));
         }
     }
 
@@ -154,12 +156,12 @@ impl QueueEngine {
 
     /// The engine behind QMAN `number` finished a job.
     pub fn on_engine_done(&mut self, number: usize) {
-        self.with(number, Qman::on_engine_done);
+        self.with(number, |qman| qman.on_engine_done());
     }
 
     /// The engine behind QMAN `number` stopped with an error: its jobs will not complete.
     pub fn on_engine_stopped(&mut self, number: usize) {
-        self.with(number, Qman::on_engine_stopped);
+        self.with(number, |qman| qman.on_engine_stopped());
     }
 
     /// A message of the given initiator got an error answer.
@@ -186,7 +188,7 @@ impl QueueEngine {
         while set != 0 {
             let number = set.trailing_zeros() as usize;
             set &= set - 1;
-            let due = self.qmans.get(number).and_then(Option::as_ref).and_then(Qman::next_time);
+            let due = self.qmans.get(number).and_then(Option::as_ref).and_then(|qman| qman.next_time());
             next = match (next, due) {
                 (Some(next), Some(due)) => Some(next.min(due)),
                 (next, due) => next.or(due),
@@ -255,7 +257,18 @@ impl QueueEngine {
             act(qman);
             let bit = 1 << number;
             self.touched |= bit;
-            self.ready = self.ready & !bit | u32::from(qman.is_ready()) << number;
+            self.ready = if qman.is_ready() { self.ready | bit } else { self.ready & !bit };
+            if qman.wants_attention() || (self.stuck | self.timed) & bit != 0 {
+                self.attend(number);
+            }
+        }
+    }
+
+    /// Takes over what is out of the ordinary in a QMAN.
+    #[cold]
+    fn attend(&mut self, number: usize) {
+        if let Some(Some(qman)) = self.qmans.get_mut(number) {
+            let bit = 1 << number;
             self.stuck = self.stuck & !bit | u32::from(qman.is_stuck()) << number;
             self.errors |= u32::from(qman.take_error()) << number;
             self.page_fault |= qman.take_page_fault();

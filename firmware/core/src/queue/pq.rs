@@ -14,27 +14,29 @@ pub(super) struct BadIndex;
 pub(super) struct PacketQueue {
     /// Device address of entry 0.
     base: u64,
-    /// Entries; a power of two, 0 = no ring.
-    entries: u32,
+    /// Twice the number of entries, a power of two, minus 1; 0 = no ring.
+    mask: u32,
     consumer: u32,
     producer: u32,
 }
 
 impl PacketQueue {
     pub const fn new() -> Self {
-        Self { base: 0, entries: 0, consumer: 0, producer: 0 }
+        Self { base: 0, mask: 0, consumer: 0, producer: 0 }
     }
 
     /// Takes a ring over with both indices 0. A size beyond 2^16 entries leaves no ring.
     pub fn configure(&mut self, base: u64, log2_entries: u32) {
-        let entries = if log2_entries <= MAX_LOG2 { 1 << log2_entries } else { 0 };
-        *self = Self { base, entries, consumer: 0, producer: 0 };
+        let mask = if log2_entries <= MAX_LOG2 { (2 << log2_entries) - 1 } else { 0 };
+        *self = Self { base, mask, consumer: 0, producer: 0 };
     }
 
     /// Accepts a producer index written by the host.
+    #[inline]
     pub fn set_producer(&mut self, index: u32) -> Result<(), BadIndex> {
-        let wrap = self.entries << 1;
-        if index >= wrap || index.wrapping_sub(self.consumer) & (wrap - 1) > self.entries {
+        // A full ring is ahead by as many entries as it has: half of the mask, rounded up.
+        if self.mask == 0 || index > self.mask || index.wrapping_sub(self.consumer) & self.mask > self.mask.div_ceil(2)
+        {
             return Err(BadIndex);
         }
         self.producer = index;
@@ -42,19 +44,22 @@ impl PacketQueue {
     }
 
     /// Entries between consumer and producer.
+    #[inline]
     pub fn pending(&self) -> u32 {
-        if self.entries == 0 { 0 } else { self.producer.wrapping_sub(self.consumer) & ((self.entries << 1) - 1) }
+        self.producer.wrapping_sub(self.consumer) & self.mask
     }
 
     /// Device address of the next entry; `None` when the ring is empty.
+    #[inline]
     pub fn next_entry(&self) -> Option<u64> {
-        (self.pending() != 0).then(|| self.base.wrapping_add(u64::from(self.consumer & (self.entries - 1)) * 16))
+        (self.pending() != 0).then(|| self.base.wrapping_add(u64::from(self.consumer & self.mask >> 1) * 16))
     }
 
     /// Moves past the entry that was just read.
+    #[inline]
     pub fn advance(&mut self) {
         if self.pending() != 0 {
-            self.consumer = (self.consumer + 1) & ((self.entries << 1) - 1);
+            self.consumer = self.consumer.wrapping_add(1) & self.mask;
         }
     }
 
@@ -79,9 +84,9 @@ mod tests {
             for step in steps {
                 let _ = queue.set_producer(step);
                 let _ = queue.set_producer(step & ((2 << log2) - 1));
-                prop_assert!(queue.pending() <= queue.entries);
+                prop_assert!(queue.pending() <= 1 << log2);
                 while let Some(address) = queue.next_entry() {
-                    prop_assert!(address >= 0x1000 && address < 0x1000 + 16 * u64::from(queue.entries));
+                    prop_assert!(address >= 0x1000 && address < 0x1000 + (16 << log2));
                     queue.advance();
                 }
                 prop_assert_eq!(queue.pending(), 0);

@@ -30,8 +30,12 @@ pub(super) struct Qman {
     failed: u8,
     /// Bit per stream whose status may have changed since it was published.
     pub(super) touched: u8,
+    /// Bit per stream that waits for its engine.
+    engine_waiters: u8,
     /// Number after that of the stream that ran last, 0..=5.
     cursor: usize,
+    /// Something that the owner of all QMANs must look at, see [`Self::wants_attention`].
+    attention: bool,
     /// A new error waits to be reported.
     error: bool,
     /// A read of a command buffer ended in a page fault that waits to be reported.
@@ -56,7 +60,9 @@ impl Qman {
             undecided: false,
             failed: 0,
             touched: 0,
+            engine_waiters: 0,
             cursor: 0,
+            attention: false,
             error: false,
             page_fault: false,
             published: Published::new(),
@@ -74,7 +80,9 @@ impl Qman {
         self.undecided = false;
         self.failed = 0;
         self.touched = 0;
+        self.engine_waiters = 0;
         self.cursor = 0;
+        self.attention = false;
         self.error = false;
         self.page_fault = false;
         self.published = Published::new();
@@ -84,7 +92,14 @@ impl Qman {
         self.ready != 0 || self.undecided
     }
 
+    /// True when an error, a page fault, a timer or a stuck stream may be news. Those are rare, and so is a look at them.
+    #[inline]
+    pub fn wants_attention(&self) -> bool {
+        self.attention || !self.shared.timers.is_empty()
+    }
+
     pub fn take_error(&mut self) -> bool {
+        self.attention = false;
         core::mem::take(&mut self.error)
     }
 
@@ -160,12 +175,17 @@ impl Qman {
     /// The engine finished a job.
     pub fn on_engine_done(&mut self) {
         self.shared.engine.done();
-        self.wake_all(|reason| matches!(reason, Blocked::Engine | Blocked::Barrier));
+        let mut waiters = self.engine_waiters;
+        while waiters != 0 {
+            self.set_activity(waiters.trailing_zeros() as usize, Activity::Ready);
+            waiters &= waiters - 1;
+        }
     }
 
     /// The engine stopped with an error.
     pub fn on_engine_stopped(&mut self) {
         self.shared.engine.stop();
+        self.attention = true;
     }
 
     /// A message of a stream got an error answer.
@@ -177,7 +197,6 @@ impl Qman {
     pub fn run_slice<P: QueuePorts>(&mut self, ports: &mut P) {
         if let Some(number) = self.next_ready() {
             self.cursor = number + 1;
-            self.touched |= 1 << number;
             self.run_stream(number, ports);
         }
         if let Some(stream) = self.shared.arbiter.turn() {
@@ -203,7 +222,10 @@ impl Qman {
                 continue;
             }
             let exit = cp::run(number, stream, &mut self.shared, ports, &mut left);
-            self.page_fault |= core::mem::take(&mut stream.page_fault);
+            if core::mem::take(&mut stream.page_fault) {
+                self.page_fault = true;
+                self.attention = true;
+            }
             if !self.shared.lower.is_empty() {
                 self.wake_if(LOWER, |activity| activity == Activity::Idle);
             }
@@ -217,13 +239,20 @@ impl Qman {
         }
     }
 
-    /// Lets the arbiter decide when every stream has run up to where it blocks; when there is no room for what it has to tell,
-    /// in a later round.
+    /// Lets the arbiter decide when every stream has run up to where it blocks.
+    #[inline]
     fn arbitrate<P: QueuePorts>(&mut self, ports: &mut P) {
-        let due = self.ready == 0 && self.shared.arbiter.has_requests();
-        self.undecided = due && ports.available() < arbiter::ROOM;
-        if due
-            && !self.undecided
+        self.undecided = false;
+        if self.ready == 0 && self.shared.arbiter.has_requests() {
+            self.decide(ports);
+        }
+    }
+
+    /// Grants the next stream; when there is no room for what the arbiter has to tell, in a later round.
+    #[cold]
+    fn decide<P: QueuePorts>(&mut self, ports: &mut P) {
+        self.undecided = ports.available() < arbiter::ROOM;
+        if !self.undecided
             && let Some(stream) = self.shared.arbiter.decide(self.description.base, ports)
         {
             self.wake_if(stream, |activity| activity == Activity::Blocked(Blocked::Arbiter));
@@ -289,12 +318,12 @@ impl Qman {
         }
         let descriptor = self.descriptor_target(index, ports);
         let ring = read64(regs::PQ_BASE_LO_0 + index, regs::PQ_BASE_HI_0 + index);
-        let log2 = ports.read(base + regs::PQ_SIZE_0 + index);
+        let log2 = ports.read(base.wrapping_add(regs::PQ_SIZE_0 + index));
         let Some(stream) = self.streams.get_mut(number) else { return };
         stream.enabled = true;
         stream.message_base = message_base;
         stream.descriptor = descriptor;
-        stream.stop_requested = ports.read(base + regs::GLBL_CFG1) >> (9 + number) & 1 != 0;
+        stream.stop_requested = ports.read(base.wrapping_add(regs::GLBL_CFG1)) >> (9 + number) & 1 != 0;
         if number < LOWER {
             stream.queue.configure(ring, log2);
             self.on_doorbell(number, ports);
@@ -304,9 +333,9 @@ impl Qman {
     /// Where the LDMA offset registers point.
     fn descriptor_target<P: QueuePorts>(&self, index: u32, ports: &P) -> Descriptor {
         let base = self.description.base + index;
-        let size = ports.read(base + regs::CP_LDMA_TSIZE_OFFSET_0);
-        let source = ports.read(base + regs::CP_LDMA_SRC_BASE_LO_OFFSET_0);
-        let destination = ports.read(base + regs::CP_LDMA_DST_BASE_LO_OFFSET_0);
+        let size = ports.read(base.wrapping_add(regs::CP_LDMA_TSIZE_OFFSET_0));
+        let source = ports.read(base.wrapping_add(regs::CP_LDMA_SRC_BASE_LO_OFFSET_0));
+        let destination = ports.read(base.wrapping_add(regs::CP_LDMA_DST_BASE_LO_OFFSET_0));
         let lower = regs::CQ_STRIDE * LOWER as u32;
         if size == 0x8000 + regs::CQ_TSIZE_0 + lower && source == 0x8000 + regs::CQ_PTR_LO_0 + lower {
             return Descriptor::Lower;
@@ -364,11 +393,13 @@ impl Qman {
         }
         // The registers as they are when the buffer starts.
         let base = self.description.base;
-        let protection = ports.read(base + regs::GLBL_PROT) >> number;
+        let protection = ports.read(base.wrapping_add(regs::GLBL_PROT)) >> number;
         let own = initiator(usize::from(self.description.number), number);
         let index = 4 * number as u32;
-        let secure = Attributes::from_props(true, ports.read(base + regs::GLBL_SECURE_PROPS_0 + index), own);
-        let open = Attributes::from_props(false, ports.read(base + regs::GLBL_NON_SECURE_PROPS_0 + index), own);
+        let secure =
+            Attributes::from_props(true, ports.read(base.wrapping_add(regs::GLBL_SECURE_PROPS_0 + index)), own);
+        let open =
+            Attributes::from_props(false, ports.read(base.wrapping_add(regs::GLBL_NON_SECURE_PROPS_0 + index)), own);
         let choose = |bit: u32| if protection >> bit & 1 != 0 { secure } else { open };
         let access = Access { fetch: choose(4), message: open, protected: choose(9) };
         let buffer = if number == LOWER {
@@ -380,6 +411,7 @@ impl Qman {
         };
         let Some(buffer) = buffer else { return false };
         let Some(stream) = self.streams.get_mut(number) else { return false };
+        self.touched |= 1 << number;
         stream.access = access;
         stream.fetcher.start(buffer.address, buffer.size);
         true
@@ -405,7 +437,10 @@ impl Qman {
     }
 
     fn fetch_failed<P: QueuePorts>(&mut self, number: usize, error: FetchError, ports: &mut P) {
-        self.page_fault |= matches!(error, FetchError::Read(ReadError::PageFault { .. }));
+        if matches!(error, FetchError::Read(ReadError::PageFault { .. })) {
+            self.page_fault = true;
+            self.attention = true;
+        }
         let causes = match error {
             FetchError::Truncated => cause::UNDEF_CMD,
             FetchError::Read(_) => cause::CQF_RD,
@@ -423,24 +458,25 @@ impl Qman {
     fn fail<P: QueuePorts>(&mut self, number: usize, causes: u32, words: usize, ports: &mut P) {
         let base = self.description.base;
         let index = 4 * number as u32;
-        let config = ports.read(base + regs::GLBL_ERR_CFG);
+        let config = ports.read(base.wrapping_add(regs::GLBL_ERR_CFG));
         // A cause that the host has not cleared is no news.
-        let known = ports.read(base + regs::GLBL_STS1_0 + index);
+        let known = ports.read(base.wrapping_add(regs::GLBL_STS1_0 + index));
         let Some(stream) = self.streams.get_mut(number) else { return };
         let (message, stop) = unit_bits(causes, number);
         if words != 0 {
             let header = stream.fetcher.peek(0);
-            ports.post_status(base + regs::CP_CURRENT_INST_LO_0 + index, header as u32);
-            ports.post_status(base + regs::CP_CURRENT_INST_HI_0 + index, (header >> 32) as u32);
+            ports.post_status(base.wrapping_add(regs::CP_CURRENT_INST_LO_0 + index), header as u32);
+            ports.post_status(base.wrapping_add(regs::CP_CURRENT_INST_HI_0 + index), (header >> 32) as u32);
         }
         stream.causes |= causes;
         self.touched |= 1 << number;
         ports.post(PostedWrite {
-            address: CFG_BASE + u64::from(base + regs::GLBL_STS1_0 + index),
+            address: CFG_BASE + u64::from(base.wrapping_add(regs::GLBL_STS1_0 + index)),
             data: causes,
             attributes: Attributes::CPU.with_kind(WriteKind::SetBits),
         });
         let enable = if number == LOWER { regs::GLBL_MSG_EN_4 } else { regs::GLBL_MSG_EN_0 + index };
+        self.attention = true;
         self.error |= config & message != 0 && ports.read(base + enable) & causes & !known != 0;
         if config & stop != 0 || causes & cause::STOP_OP != 0 {
             self.set_activity(number, Activity::Blocked(Blocked::Failed));
@@ -453,28 +489,37 @@ impl Qman {
     fn arbiter_error<P: QueuePorts>(&mut self, causes: u32, ports: &mut P) {
         let base = self.description.base;
         ports.post(PostedWrite {
-            address: CFG_BASE + u64::from(base + regs::ARB_ERR_CAUSE),
+            address: CFG_BASE + u64::from(base.wrapping_add(regs::ARB_ERR_CAUSE)),
             data: causes,
             attributes: Attributes::CPU.with_kind(WriteKind::SetBits),
         });
-        self.error |= ports.read(base + regs::ARB_ERR_MSG_EN) & causes != 0;
+        self.attention = true;
+        self.error |= ports.read(base.wrapping_add(regs::ARB_ERR_MSG_EN)) & causes != 0;
     }
 
     fn next_ready(&self) -> Option<usize> {
         let ready = u32::from(self.ready);
         // Those behind the one that ran last come first.
-        let behind = ready >> self.cursor << self.cursor;
+        let behind = ready & 0xFF << (self.cursor & 7);
         let set = if behind != 0 { behind } else { ready };
         (set != 0).then(|| set.trailing_zeros() as usize)
     }
 
+    #[inline]
     fn set_activity(&mut self, number: usize, activity: Activity) {
         if let Some(stream) = self.streams.get_mut(number) {
             stream.activity = activity;
             let bit = 1 << number;
-            self.ready = self.ready & !bit | u8::from(activity == Activity::Ready) << number;
-            self.failed = self.failed & !bit | u8::from(activity == Activity::Blocked(Blocked::Failed)) << number;
             self.touched |= bit;
+            self.ready &= !bit;
+            self.failed &= !bit;
+            self.engine_waiters &= !bit;
+            match activity {
+                Activity::Ready => self.ready |= bit,
+                Activity::Blocked(Blocked::Failed) => self.failed |= bit,
+                Activity::Blocked(Blocked::Engine | Blocked::Barrier) => self.engine_waiters |= bit,
+                Activity::Blocked(_) | Activity::Idle => {}
+            }
         }
     }
 

@@ -42,7 +42,7 @@ impl Published {
 pub(super) fn publish<P: QueuePorts>(qman: &mut Qman, ports: &mut P) -> bool {
     let base = qman.description.base;
     // A stream needs at most nine writes and the QMAN three, so the room for the last stream is enough for both.
-    if ports.available() < ROOM {
+    if !ports.has_room(ROOM) {
         return false;
     }
     let waiting = qman.shared.lower.len() as u32;
@@ -57,18 +57,18 @@ pub(super) fn publish<P: QueuePorts>(qman: &mut Qman, ports: &mut P) -> bool {
             global = global & !stream_bits(number) | stream_status(number, stream, waiting != 0);
             qman.published.streams_global = global;
         }
-        qman.touched &= qman.touched - 1;
-        if qman.touched != 0 && ports.available() < ROOM {
+        qman.touched &= qman.touched.wrapping_sub(1);
+        if qman.touched != 0 && !ports.has_room(ROOM) {
             return false;
         }
     }
-    update(&mut qman.published.lower_queue, waiting, base + regs::CQ_IFIFO_CNT_0 + 4 * LOWER as u32, ports);
+    update(&mut qman.published.lower_queue, waiting, base.wrapping_add(regs::CQ_IFIFO_CNT_0 + 4 * LOWER as u32), ports);
     if global != qman.published.global {
         let was_idle = qman.published.global & regs::STS0_IDLE == regs::STS0_IDLE;
         let is_idle = global & regs::STS0_IDLE == regs::STS0_IDLE;
-        update(&mut qman.published.global, global, base + regs::GLBL_STS0, ports);
+        update(&mut qman.published.global, global, base.wrapping_add(regs::GLBL_STS0), ports);
         if was_idle != is_idle {
-            ports.post_status(base + regs::CGM_STS, if is_idle { regs::CGM_STS_IDLE } else { 0 });
+            ports.post_status(base.wrapping_add(regs::CGM_STS), if is_idle { regs::CGM_STS_IDLE } else { 0 });
         }
     }
     true
@@ -77,25 +77,25 @@ pub(super) fn publish<P: QueuePorts>(qman: &mut Qman, ports: &mut P) -> bool {
 fn publish_stream<P: QueuePorts>(base: u32, number: usize, stream: &Stream, last: &mut StreamStatus, ports: &mut P) {
     let index = 4 * number as u32;
     if number < LOWER {
-        update(&mut last.consumer, stream.queue.consumer(), base + regs::PQ_CI_0 + index, ports);
+        update(&mut last.consumer, stream.queue.consumer(), base.wrapping_add(regs::PQ_CI_0 + index), ports);
     }
-    let group = base + regs::CQ_STRIDE * number as u32;
+    let group = base.wrapping_add(regs::CQ_STRIDE * number as u32);
     let (address, size) = (stream.fetcher.address, stream.fetcher.size);
     if last.address != address {
         let changed = last.address ^ address;
         last.address = address;
-        ports.post_status(group + regs::CQ_PTR_LO_0, address as u32);
+        ports.post_status(group.wrapping_add(regs::CQ_PTR_LO_0), address as u32);
         if changed >> 32 != 0 {
-            ports.post_status(group + regs::CQ_PTR_HI_0, (address >> 32) as u32);
+            ports.post_status(group.wrapping_add(regs::CQ_PTR_HI_0), (address >> 32) as u32);
         }
     }
-    update(&mut last.size, size, group + regs::CQ_TSIZE_0, ports);
-    update(&mut last.cp, cp_status(stream), base + regs::CP_STS_0 + index, ports);
+    update(&mut last.size, size, group.wrapping_add(regs::CQ_TSIZE_0), ports);
+    update(&mut last.cp, cp_status(stream), base.wrapping_add(regs::CP_STS_0 + index), ports);
     if last.fences != stream.fences {
         for ((fence, now), before) in (0u32..).zip(stream.fences).zip(last.fences) {
             if now != before {
                 let offset = regs::CP_FENCE0_CNT_0 + regs::FENCE_STRIDE * fence + index;
-                ports.post_status(base + offset, u32::from(now));
+                ports.post_status(base.wrapping_add(offset), u32::from(now));
             }
         }
         last.fences = stream.fences;

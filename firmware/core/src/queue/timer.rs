@@ -32,6 +32,12 @@ impl Timers {
         self.0.push(Timer { due, stream, fence, increment }).is_ok()
     }
 
+    /// True when nothing is due.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Takes an increment that is due at `now`; `None` when there is none.
     pub fn take_due(&mut self, now: u64) -> Option<Timer> {
         let position = self.0.iter().position(|timer| timer.due <= now)?;

@@ -4,6 +4,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
+use crate::queue::fetch::BLOCK;
 
 #[test]
 fn a_bulk_write_fills_consecutive_registers_low_half_first() {
@@ -46,16 +47,16 @@ fn a_bulk_write_whose_values_cannot_be_read_ends_with_its_buffer() {
     let mut bench = Bench::new();
     bench.fake.registers.insert(regs::base(0) + regs::GLBL_ERR_CFG, 0x1EFF);
     // One block of the buffer is there; the values behind it are not.
-    let mut words = [0; 64];
-    words[0] = Header::new(opcode::WREG_BULK, 0x14 << 8, 100).0;
+    let mut words = [0; BLOCK];
+    words[0] = Header::new(opcode::WREG_BULK, 0x14 << 8, BLOCK as u32 + 40).0;
     bench.store(host(0), &words);
-    bench.submit_bytes(0, 0, host(0), 8 * 101);
+    bench.submit_bytes(0, 0, host(0), 8 * (BLOCK as u32 + 41));
     bench.submit(0, 0, host(0x1000), &packet::msg_long(SRAM_BASE, 9, 0));
     let bus = bench.run();
     assert_eq!(bench.register(0, regs::GLBL_STS1_0), cause::CQF_RD);
     let last = bus.last().expect("the next buffer is executed");
     assert_eq!((last.address, last.data), (SRAM_BASE, 9));
-    assert_eq!(bus.len(), 2 * 63 + 1);
+    assert_eq!(bus.len(), 2 * (BLOCK - 1) + 1);
 }
 
 #[test]
