@@ -5,7 +5,7 @@ mod strategies;
 use std::cell::RefCell;
 
 use coxswain_abi::regs::qman::cause;
-use coxswain_reference::differential::{Coverage, run_beyond_known, run_bytes};
+use coxswain_reference::differential::{Coverage, run, run_bytes};
 use coxswain_reference::scenario::{Scenario, Set};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
@@ -34,7 +34,7 @@ fn agree(cases: u32, strategy: impl Strategy<Value = Scenario>) -> Coverage {
     let factor = std::env::var(FACTOR).ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let config =
         Config { cases: cases * factor, failure_persistence: None, max_shrink_iters: 500, ..Config::default() };
-    let result = runner(config).run(&strategy, |scenario| match run_beyond_known(&scenario) {
+    let result = runner(config).run(&strategy, |scenario| match run(&scenario) {
         Ok(seen) => {
             coverage.borrow_mut().merge(&seen);
             Ok(())
@@ -42,8 +42,8 @@ fn agree(cases: u32, strategy: impl Strategy<Value = Scenario>) -> Coverage {
         Err(disagreement) => Err(TestCaseError::fail(disagreement.to_string())),
     });
     if let Err(TestError::Fail(_, scenario)) = result {
-        let scenario = scenario.minimise(&|scenario| run_beyond_known(scenario).is_err());
-        panic!("{}\n{scenario}", run_beyond_known(&scenario).expect_err("minimised scenarios fail"));
+        let scenario = scenario.minimise(&|scenario| run(scenario).is_err());
+        panic!("{}\n{scenario}", run(&scenario).expect_err("minimised scenarios fail"));
     }
     result.expect("no scenario is rejected");
     coverage.into_inner()

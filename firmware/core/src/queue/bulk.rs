@@ -2,10 +2,11 @@
 //!
 //! The packet was checked when its header was executed: the whole range is mapped and the buffer holds all values.
 
+use coxswain_abi::packet::Header;
 use coxswain_abi::regs::CFG_BASE;
 use coxswain_abi::soc::{Attributes, PostedWrite};
 
-use super::cp::{Exit, Shared, Step, write_register};
+use super::cp::{Exit, Failure, Shared, Step, write_register};
 use super::stream::Stream;
 use super::{QueuePorts, ROOM};
 use crate::ports::Burst;
@@ -19,17 +20,19 @@ pub(super) struct Bulk {
     left: u32,
     /// The low half of the value in place is written.
     half: bool,
+    /// First word of the packet, for the host to see when it fails.
+    pub header: u64,
 }
 
 impl Bulk {
     /// A write of `values` values from window offset `offset`; nothing when there are none.
-    pub fn write(offset: u32, values: u32) -> Option<Self> {
-        (values != 0).then_some(Self { offset: Some(offset), left: values, half: false })
+    pub fn write(header: Header, offset: u32, values: u32) -> Option<Self> {
+        (values != 0).then_some(Self { offset: Some(offset), left: values, half: false, header: header.0 })
     }
 
     /// Passes over `values` values.
-    pub fn skip(values: u32) -> Option<Self> {
-        (values != 0).then_some(Self { offset: None, left: values, half: false })
+    pub fn skip(header: Header, values: u32) -> Option<Self> {
+        (values != 0).then_some(Self { offset: None, left: values, half: false, header: header.0 })
     }
 }
 
@@ -106,8 +109,8 @@ fn write_value<P: QueuePorts>(
             }
             Step::Fail(causes) => {
                 // With stop-on-error off the rest of the packet is passed over.
-                stream.bulk = Bulk::skip(bulk.left);
-                return Some(Exit::Fail(causes, 0));
+                stream.bulk = Bulk::skip(Header(bulk.header), bulk.left);
+                return Some(Exit::Fail(Failure { causes, header: Some(bulk.header), words: 0 }));
             }
         }
     }
@@ -120,7 +123,7 @@ fn finish(stream: &mut Stream, bulk: Bulk, done: usize) {
     stream.fetcher.consume(done);
     let left = bulk.left.saturating_sub(done as u32);
     let offset = bulk.offset.map(|offset| offset.wrapping_add(8 * done as u32));
-    stream.bulk = (left != 0).then_some(Bulk { offset, left, half: false });
+    stream.bulk = (left != 0).then_some(Bulk { offset, left, half: false, ..bulk });
 }
 
 /// Passes over the values on chip.

@@ -65,6 +65,24 @@ impl Shared {
     }
 }
 
+/// An error of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// Cause bits.
+    pub causes: u32,
+    /// First word of the packet, where one is to blame.
+    pub header: Option<u64>,
+    /// Words of the packet that are in place: those are passed over when the stream may go on.
+    pub words: usize,
+}
+
+impl Failure {
+    /// An error that no packet in place is to blame for.
+    pub const fn outside(causes: u32) -> Self {
+        Self { causes, header: None, words: 0 }
+    }
+}
+
 /// Why a stream's turn ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
@@ -74,8 +92,8 @@ pub(super) enum Exit {
     End,
     /// It waits.
     Block(Blocked),
-    /// Error cause bits of the packet in place, which has this many words.
-    Fail(u32, usize),
+    /// An error of the packet in place.
+    Fail(Failure),
     /// What the packet needs could not be fetched.
     Fetch(FetchError),
 }
@@ -162,7 +180,7 @@ fn run_packets<P: QueuePorts>(
             None
         }
         Step::Block(reason) => Some(Exit::Block(reason)),
-        Step::Fail(causes) => Some(Exit::Fail(causes, words)),
+        Step::Fail(causes) => Some(Exit::Fail(Failure { causes, header: Some(header.0), words })),
     }
 }
 
@@ -237,7 +255,7 @@ fn skip(header: Header, stream: &mut Stream) -> Step {
         if !stream.fetcher.holds_behind(1, values) {
             return Step::Fail(cause::UNDEF_CMD);
         }
-        stream.bulk = Bulk::skip(values);
+        stream.bulk = Bulk::skip(header, values);
     }
     Step::Next
 }
@@ -307,7 +325,7 @@ fn start_bulk(header: Header, stream: &mut Stream, shared: &Shared) -> Step {
     if !stream.fetcher.holds_behind(1, values) {
         return Step::Fail(cause::UNDEF_CMD);
     }
-    stream.bulk = Bulk::write(first, values);
+    stream.bulk = Bulk::write(header, first, values);
     Step::Next
 }
 

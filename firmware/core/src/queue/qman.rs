@@ -5,11 +5,11 @@ use coxswain_abi::regs::qman::{self as regs, LOWER, STREAMS, cause};
 use coxswain_abi::soc::{Attributes, PostedWrite, WriteKind, initiator};
 
 use super::arbiter::{self, Arbiter, Change};
-use super::cp::{self, Buffer, Exit, LowerQueue, Shared};
+use super::cp::{self, Buffer, Exit, Failure, LowerQueue, Shared};
 use super::engine::Engine;
 use super::fetch::FetchError;
 use super::status::Published;
-use super::stream::{Access, Activity, Blocked, Descriptor, Stream};
+use super::stream::{Access, Activity, Blocked, Descriptor, Stream, Unit};
 use super::timer::Timers;
 use super::{QmanDescription, QueuePorts, SLICE};
 use crate::ports::ReadError;
@@ -26,7 +26,7 @@ pub(super) struct Qman {
     ready: u8,
     /// The arbiter could not decide for lack of room.
     undecided: bool,
-    /// Bit per stream that failed.
+    /// Bit per stream of which a unit failed.
     failed: u8,
     /// Bit per stream whose status may have changed since it was published.
     pub(super) touched: u8,
@@ -131,7 +131,7 @@ impl Qman {
             // A stream with an empty queue stays idle: the driver looks at the idle bits right after it has enabled a queue.
             Ok(()) if stream.queue.pending() == 0 => {}
             Ok(()) => self.wake_if(number, |activity| activity == Activity::Idle),
-            Err(_) => self.fail(number, cause::PQF_RD, 0, ports),
+            Err(_) => self.fail(number, Failure::outside(cause::PQF_RD), ports),
         }
     }
 
@@ -168,7 +168,7 @@ impl Qman {
         self.touched |= 1 << number;
         self.wake_fence(number, fence as u8);
         if clipped != 0 {
-            self.fail(number, clipped, 0, ports);
+            self.fail(number, Failure::outside(clipped), ports);
         }
     }
 
@@ -190,7 +190,7 @@ impl Qman {
 
     /// A message of a stream got an error answer.
     pub fn on_write_failed<P: QueuePorts>(&mut self, number: usize, ports: &mut P) {
-        self.fail(number, cause::MSG_WR, 0, ports);
+        self.fail(number, Failure::outside(cause::MSG_WR), ports);
     }
 
     /// Runs one ready stream for one slice, and what the arbiter has to do behind it.
@@ -233,7 +233,7 @@ impl Qman {
                 Exit::End => {}
                 Exit::Yield => return,
                 Exit::Block(reason) => return self.set_activity(number, Activity::Blocked(reason)),
-                Exit::Fail(causes, words) => return self.fail(number, causes, words, ports),
+                Exit::Fail(failure) => return self.fail(number, failure, ports),
                 Exit::Fetch(error) => return self.fetch_failed(number, error, ports),
             }
         }
@@ -290,6 +290,7 @@ impl Qman {
                 continue;
             }
             *stream = Stream::new();
+            self.failed &= !(1 << number);
             self.shared.arbiter.forget(number);
             self.shared.timers.forget(number);
             self.set_activity(number, Activity::Idle);
@@ -375,7 +376,7 @@ impl Qman {
             u64::from(ports.read(group + regs::CQ_PTR_LO_0)) | u64::from(ports.read(group + regs::CQ_PTR_HI_0)) << 32;
         let size = ports.read(group + regs::CQ_TSIZE_0);
         if size != 0 && self.shared.lower.push_back(Buffer { address, size }).is_err() {
-            return self.fail(LOWER, cause::UNDEF_CMD, 0, ports);
+            return self.fail(LOWER, Failure::outside(cause::UNDEF_CMD), ports);
         }
         self.wake_if(LOWER, |activity| activity == Activity::Idle);
     }
@@ -383,6 +384,10 @@ impl Qman {
     /// Starts the next buffer of a stream; false when there is none or it could not be read.
     fn next_buffer<P: QueuePorts>(&mut self, number: usize, ports: &mut P) -> bool {
         let waiting = match self.streams.get(number) {
+            Some(stream) if stream.failed() => {
+                self.set_activity(number, Activity::Blocked(Blocked::Failed));
+                return false;
+            }
             _ if number == LOWER => !self.shared.lower.is_empty(),
             Some(stream) => stream.queue.pending() != 0,
             None => false,
@@ -424,7 +429,7 @@ impl Qman {
         let address = stream.queue.next_entry()?;
         let mut entry = [0; 2];
         if ports.read_words(address, access, &mut entry).is_err() {
-            self.fail(number, cause::PQF_RD, 0, ports);
+            self.fail(number, Failure::outside(cause::PQF_RD), ports);
             // With stop-on-error off the entry is passed over.
             if let Some(stream) = self.streams.get_mut(number).filter(|stream| !stream.failed()) {
                 stream.queue.advance();
@@ -441,30 +446,34 @@ impl Qman {
             self.page_fault = true;
             self.attention = true;
         }
-        let causes = match error {
-            FetchError::Truncated => cause::UNDEF_CMD,
-            FetchError::Read(_) => cause::CQF_RD,
+        let Some(stream) = self.streams.get_mut(number) else { return };
+        let failure = match error {
+            // What there is of the packet is in place.
+            FetchError::Truncated => Failure {
+                causes: cause::UNDEF_CMD,
+                header: (stream.fetcher.words_on_chip() != 0).then(|| stream.fetcher.peek(0)),
+                words: 0,
+            },
+            FetchError::Read(_) => Failure::outside(cause::CQF_RD),
         };
-        if let Some(stream) = self.streams.get_mut(number) {
-            // What is left of the buffer is abandoned; with stop-on-error off the next buffer follows.
-            stream.abandon_buffer();
-        }
-        self.fail(number, causes, 0, ports);
+        // What is left of the buffer is abandoned; with stop-on-error off the next buffer follows.
+        stream.abandon_buffer();
+        self.fail(number, failure, ports);
     }
 
-    /// Raises error causes of a stream: cause register, current instruction, stop, event. `words` is the size of the failing
-    /// packet, skipped when the stream may go on. The hardware would report with a write of GLBL_ERR_WDATA to the management
-    /// CPU; the firmware that runs the QMAN queues the event itself (`qman.md` 7.3).
-    fn fail<P: QueuePorts>(&mut self, number: usize, causes: u32, words: usize, ports: &mut P) {
+    /// Raises an error of a stream: cause register, current instruction, stop, event. The hardware would report with a write
+    /// of GLBL_ERR_WDATA to the management CPU; the firmware that runs the QMAN queues the event itself (`qman.md` 7.3).
+    fn fail<P: QueuePorts>(&mut self, number: usize, failure: Failure, ports: &mut P) {
         let base = self.description.base;
         let index = 4 * number as u32;
         let config = ports.read(base.wrapping_add(regs::GLBL_ERR_CFG));
         // A cause that the host has not cleared is no news.
         let known = ports.read(base.wrapping_add(regs::GLBL_STS1_0 + index));
+        let Failure { causes, header, words } = failure;
+        let unit = Unit::of(causes);
+        let message = 1 << (unit.first_bit() + number);
         let Some(stream) = self.streams.get_mut(number) else { return };
-        let (message, stop) = unit_bits(causes, number);
-        if words != 0 {
-            let header = stream.fetcher.peek(0);
+        if let Some(header) = header {
             ports.post_status(base.wrapping_add(regs::CP_CURRENT_INST_LO_0 + index), header as u32);
             ports.post_status(base.wrapping_add(regs::CP_CURRENT_INST_HI_0 + index), (header >> 32) as u32);
         }
@@ -477,11 +486,15 @@ impl Qman {
         });
         let enable = if number == LOWER { regs::GLBL_MSG_EN_4 } else { regs::GLBL_MSG_EN_0 + index };
         self.attention = true;
-        self.error |= config & message != 0 && ports.read(base + enable) & causes & !known != 0;
-        if config & stop != 0 || causes & cause::STOP_OP != 0 {
+        self.error |= config & message != 0 && ports.read(base.wrapping_add(enable)) & causes & !known != 0;
+        if config & message << 16 == 0 && causes & cause::STOP_OP == 0 {
+            return cp::skip_failed(words, stream);
+        }
+        stream.failed_units |= unit.bit();
+        self.failed |= 1 << number;
+        // A queue that cannot go on stops nothing of the buffer in execution.
+        if unit != Unit::Pqf || !stream.fetcher.active() {
             self.set_activity(number, Activity::Blocked(Blocked::Failed));
-        } else {
-            cp::skip_failed(words, stream);
         }
     }
 
@@ -512,11 +525,9 @@ impl Qman {
             let bit = 1 << number;
             self.touched |= bit;
             self.ready &= !bit;
-            self.failed &= !bit;
             self.engine_waiters &= !bit;
             match activity {
                 Activity::Ready => self.ready |= bit,
-                Activity::Blocked(Blocked::Failed) => self.failed |= bit,
                 Activity::Blocked(Blocked::Engine | Blocked::Barrier) => self.engine_waiters |= bit,
                 Activity::Blocked(_) | Activity::Idle => {}
             }
@@ -541,17 +552,4 @@ impl Qman {
             |activity| matches!(activity, Activity::Blocked(Blocked::Fence { id, .. }) if id == fence),
         );
     }
-}
-
-/// Message-enable and stop-on-error bits of the unit that raises `causes` (GLBL_ERR_CFG).
-fn unit_bits(causes: u32, number: usize) -> (u32, u32) {
-    let first = if causes & cause::PQF_RD != 0 {
-        0
-    } else if causes & cause::CQF_RD != 0 {
-        4
-    } else {
-        9
-    };
-    let message = 1 << (first + number);
-    (message, message << 16)
 }

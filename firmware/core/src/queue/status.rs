@@ -8,7 +8,7 @@ use coxswain_abi::regs::qman::fields::CP_STS;
 use coxswain_abi::regs::qman::{self as regs, LOWER, STREAMS, cause};
 
 use super::qman::Qman;
-use super::stream::{Activity, Blocked, Stream};
+use super::stream::{Activity, Blocked, Stream, Unit};
 use super::{QueuePorts, ROOM};
 
 /// Last published values of one stream.
@@ -138,16 +138,14 @@ fn stream_status(number: usize, stream: &Stream, lower_waiting: bool) -> u32 {
         status |= u32::from(stream.queue.pending() == 0) << number;
     }
     if failed {
-        let unit = if stream.causes & cause::PQF_RD != 0 {
-            16
-        } else if stream.causes & cause::CQF_RD != 0 {
-            20
-        } else {
-            25
-        };
-        status |= 1 << (unit + number);
-    } else if stream.stop_requested && matches!(stream.activity, Activity::Idle | Activity::Blocked(Blocked::Stopped)) {
-        status |= 1 << (25 + number);
+        for unit in Unit::ALL.into_iter().filter(|unit| stream.failed_units & unit.bit() != 0) {
+            status |= 1 << (16 + unit.first_bit() + number);
+        }
+    }
+    let between_packets =
+        matches!(stream.activity, Activity::Idle | Activity::Blocked(Blocked::Stopped | Blocked::Failed));
+    if stream.stop_requested && between_packets {
+        status |= 1 << (16 + Unit::Cp.first_bit() + number);
     }
     status
 }

@@ -44,6 +44,46 @@ pub(super) enum Activity {
     Blocked(Blocked),
 }
 
+/// The units of a stream that an error can stop (`qman.md` 7.1). Each has its bits in GLBL_ERR_CFG and GLBL_STS0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// Fetches descriptors.
+    Pqf,
+    /// Fetches buffers.
+    Cqf,
+    /// Executes packets.
+    Cp,
+}
+
+impl Unit {
+    pub const ALL: [Self; 3] = [Self::Pqf, Self::Cqf, Self::Cp];
+
+    /// The unit that raises `causes`.
+    pub const fn of(causes: u32) -> Self {
+        if causes & cause::PQF_RD != 0 {
+            Self::Pqf
+        } else if causes & cause::CQF_RD != 0 {
+            Self::Cqf
+        } else {
+            Self::Cp
+        }
+    }
+
+    /// Its bit for stream 0 in a register that has one per unit and stream.
+    pub const fn first_bit(self) -> usize {
+        match self {
+            Self::Pqf => 0,
+            Self::Cqf => 4,
+            Self::Cp => 9,
+        }
+    }
+
+    /// Its bit in a set of units.
+    pub const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
 /// Attributes of the three kinds of access that a command processor makes (`qman.md` 7.4).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Access {
@@ -82,6 +122,8 @@ pub(super) struct Stream {
     pub activity: Activity,
     /// Stopped through GLBL_CFG1; takes effect at the next packet boundary.
     pub stop_requested: bool,
+    /// Set of units that an error or a STOP packet has stopped; only a reset revives them.
+    pub failed_units: u8,
     /// Error causes raised so far (the W1C copy hosts see is in the register file).
     pub causes: u32,
     pub queue: PacketQueue,
@@ -108,6 +150,7 @@ impl Stream {
             enabled: false,
             activity: Activity::Idle,
             stop_requested: false,
+            failed_units: 0,
             causes: 0,
             queue: PacketQueue::new(),
             fetcher: Fetcher::new(),
@@ -153,8 +196,9 @@ impl Stream {
         if clipped { cause::FENCE0_UDF << (id & 3) } else { 0 }
     }
 
-    /// True when an error or a STOP packet has stopped the stream.
+    /// True when an error or a STOP packet has stopped a unit of the stream: at the latest when the buffer in execution ends,
+    /// nothing goes on.
     pub fn failed(&self) -> bool {
-        self.activity == Activity::Blocked(Blocked::Failed)
+        self.failed_units != 0
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use coxswain_abi::regs::qman::{self as regs, LOWER, STREAMS, cause};
+use coxswain_abi::regs::qman::{self as regs, LOWER, STREAMS};
 use coxswain_abi::regs::{CFG_BASE, within};
 use coxswain_core::ports::Registers;
 
@@ -15,15 +15,6 @@ use crate::scenario::Setup;
 
 /// Grants whose order is compared: per QMAN of the scenario the upper streams that its arbiter concerns.
 pub type Arbitrated = BTreeMap<usize, u8>;
-
-/// What is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Care {
-    /// Everything.
-    Everything,
-    /// Everything but what is known to differ.
-    Unknown,
-}
 
 /// Writes of one stream. Messages between arbiters go by the time of a grant, not of their stream: they are a place of their
 /// own. So are the buffers that one upper stream has handed to a lower CP which several use.
@@ -42,7 +33,6 @@ pub fn compare(
     setups: &[Setup],
     crowded: &[usize],
     arbitrated: &Arbitrated,
-    care: Care,
     engine: &mut EngineSide,
     reference: &mut ReferenceSide,
     coverage: &mut Coverage,
@@ -57,7 +47,7 @@ pub fn compare(
     writes(crowded, &ours, &theirs)?;
     let events = engine.take_events();
     for setup in setups {
-        state(setup.number, care, crowded, engine, reference, coverage)?;
+        state(setup.number, crowded, engine, reference, coverage)?;
     }
     let new = reference.machine.take_events();
     for setup in setups {
@@ -151,7 +141,6 @@ fn grants(
 
 fn state(
     number: usize,
-    care: Care,
     crowded: &[usize],
     engine: &EngineSide,
     reference: &ReferenceSide,
@@ -182,19 +171,8 @@ fn state(
         }
         let mut ours = engine.board.read(regs::base(number) + offset);
         if offset == regs::GLBL_STS0 {
-            let mut unsure = unsure_idle(reference, number);
-            if care == Care::Unknown {
-                unsure |= unsure_stops(reference, number, theirs);
-            }
+            let unsure = unsure_idle(reference, number);
             ours = ours & !unsure | theirs & unsure;
-        }
-        let header = [regs::CP_CURRENT_INST_LO_0, regs::CP_CURRENT_INST_HI_0].map(|first| first..first + 20);
-        let stream = header.iter().find(|range| range.contains(&offset)).map(|range| (offset - range.start) / 4);
-        if care == Care::Unknown
-            && stream.is_some_and(|stream| reference.machine.has_failed_inside(number, stream as usize))
-        {
-            // Known: the header of a packet that failed behind its header.
-            continue;
         }
         if ours != theirs {
             return Err(format!("QMAN {number}: register {offset:#x} is {ours:#x}, in the reference {theirs:#x}"));
@@ -212,21 +190,6 @@ fn state(
 fn unsure_idle(reference: &ReferenceSide, number: usize) -> u32 {
     let failed = |stream: &usize| reference.machine.waiting(number, *stream) == Some(Waiting::Failed);
     (0..LOWER).filter(failed).fold(0, |bits, stream| bits | 1 << stream)
-}
-
-/// Stop bits of a stream in GLBL_STS0 when it is known that the engine may show another unit: several units are stopped, or
-/// causes of several units have been raised.
-fn unsure_stops(reference: &ReferenceSide, number: usize, status: u32) -> u32 {
-    (0..STREAMS)
-        .map(|stream| {
-            let fetch = if stream == LOWER { 0 } else { 1 << (16 + stream) };
-            let bits = fetch | 1 << (20 + stream) | 1 << (25 + stream);
-            let causes = reference.machine.past_causes(number, stream);
-            let units = [causes & cause::PQF_RD, causes & cause::CQF_RD, causes & !(cause::PQF_RD | cause::CQF_RD)];
-            let several = units.iter().filter(|unit| **unit != 0).count() > 1;
-            if (status & bits).count_ones() > 1 || several { bits } else { 0 }
-        })
-        .sum()
 }
 
 /// Memory that both have read, they have read with the same attributes. The engine may read ahead.

@@ -83,15 +83,7 @@ pub fn name(waiting: Option<Waiting>) -> &'static str {
 /// # Errors
 /// The first [`Disagreement`].
 pub fn run(scenario: &Scenario) -> Result<Coverage, Disagreement> {
-    play::Player::new(scenario, compare::Care::Everything).play()
-}
-
-/// Plays a repaired scenario on both and passes over what they are known to disagree on (`tests/found.rs`).
-///
-/// # Errors
-/// The first [`Disagreement`] that is not known.
-pub fn run_beyond_known(scenario: &Scenario) -> Result<Coverage, Disagreement> {
-    play::Player::new(scenario, compare::Care::Unknown).play()
+    play::Player::new(scenario).play()
 }
 
 /// Plays the scenario that arbitrary bytes stand for: the whole of a fuzz target.
@@ -101,11 +93,11 @@ pub fn run_beyond_known(scenario: &Scenario) -> Result<Coverage, Disagreement> {
 #[allow(clippy::panic, reason = "the answer of a fuzz target")]
 pub fn run_bytes(bytes: &[u8]) -> Coverage {
     let scenario = Scenario::from_bytes(bytes, Set::ALL);
-    match run_beyond_known(&scenario) {
+    match run(&scenario) {
         Ok(coverage) => coverage,
         Err(_) => {
-            let scenario = scenario.minimise(&|scenario| run_beyond_known(scenario).is_err());
-            panic!("{:?}\n{scenario}", run_beyond_known(&scenario).err())
+            let scenario = scenario.minimise(&|scenario| run(scenario).is_err());
+            panic!("{:?}\n{scenario}", run(&scenario).err())
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use coxswain_abi::regs::qman::{self as regs, LOWER};
 
-use super::compare::{Arbitrated, Care, compare};
+use super::compare::{Arbitrated, compare};
 use super::configure;
 use super::engine_side::EngineSide;
 use super::reference_side::ReferenceSide;
@@ -26,14 +26,13 @@ pub struct Player<'a> {
     /// QMANs whose lower CP several streams use.
     crowded: Vec<usize>,
     arbitrated: Arbitrated,
-    care: Care,
     coverage: Coverage,
     step: usize,
 }
 
 impl<'a> Player<'a> {
     /// Both sides with the scenario's QMANs, enabled.
-    pub fn new(scenario: &'a Scenario, care: Care) -> Self {
+    pub fn new(scenario: &'a Scenario) -> Self {
         let setups = &scenario.qmans;
         let mut player = Self {
             scenario,
@@ -43,7 +42,6 @@ impl<'a> Player<'a> {
             indices: BTreeMap::new(),
             crowded: scenario.crowded().into_iter().map(|index| setups[index].number).collect(),
             arbitrated: Arbitrated::new(),
-            care,
             coverage: Coverage::default(),
             step: 0,
         };
@@ -194,15 +192,7 @@ impl<'a> Player<'a> {
             self.finish_jobs()?;
         }
         let setups = &self.scenario.qmans;
-        compare(
-            setups,
-            &self.crowded,
-            &self.arbitrated,
-            self.care,
-            &mut self.engine,
-            &mut self.reference,
-            &mut self.coverage,
-        )?;
+        compare(setups, &self.crowded, &self.arbitrated, &mut self.engine, &mut self.reference, &mut self.coverage)?;
         for setup in setups {
             for stream in 0..LOWER {
                 let consumer = self.reference.machine.consumer(setup.number, stream);
@@ -307,15 +297,11 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Only of a stream that has nothing to do: that the engine stops a buffer in execution is known.
     fn bad_producer(&mut self, qman: usize, stream: usize, excess: u32) {
         let setup = self.setup(qman);
         let entries = 1u32 << setup.ring_log2;
-        let (producer, consumer) = self.indices.get(&(setup.number, stream)).copied().unwrap_or((0, 0));
-        let idle = self.reference.machine.waiting(setup.number, stream).is_none();
-        if self.care == Care::Unknown && (!idle || producer != consumer)
-            || !self.reference.machine.is_enabled(setup.number, stream)
-        {
+        let (_, consumer) = self.indices.get(&(setup.number, stream)).copied().unwrap_or((0, 0));
+        if !self.reference.machine.is_enabled(setup.number, stream) {
             return;
         }
         let index = if entries > 1 && excess.is_multiple_of(2) {
