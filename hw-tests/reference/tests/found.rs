@@ -230,3 +230,31 @@ fn a_grant_waits_for_the_lower_cp_too() {
     ];
     agree(&[setup(TPC, true)], steps);
 }
+
+#[test]
+fn a_stopped_stream_takes_no_part_in_arbitration() {
+    let request = |priority| packet(Action::ArbPoint { priority, release: false });
+    let turn = [request(0), message(1), release()];
+    let steps = vec![
+        master(0),
+        submit(0, 3, vec![request(251)]),
+        submit(0, 0, vec![request(0)]),
+        Step::Stop { qman: 0, streams: 0b00001 },
+        submit(0, 3, [&turn[..], &turn].concat()),
+    ];
+    agree(&[setup(DMA_EXTERNAL, false)], steps);
+}
+
+#[test]
+fn a_lower_cp_that_is_switched_off_before_it_runs_shows_no_buffer() {
+    let start = Step::StartLower { qman: 0, program: program(vec![message(1)]) };
+    agree(&[setup(TPC, false)], vec![start, Step::Enable { qman: 0, streams: 0 }]);
+}
+
+#[test]
+fn a_stream_that_waits_for_its_turn_is_not_told_that_the_engine_has_failed() {
+    let barrier = Barriers { engine: true, ..NONE };
+    let request = Item::Packet(Packet::new(Action::ArbPoint { priority: 0, release: false }, barrier));
+    let slave = Step::Arbiter { qman: 0, config: 0x101, weights: [1; 4], slaves: 0 };
+    agree(&[setup(DMA_INTERNAL, true)], vec![slave, submit(0, 0, vec![request]), Step::FailEngine { qman: 0 }]);
+}

@@ -231,9 +231,14 @@ impl Arbiter {
         }
     }
 
-    /// Forgets the requests and the ownership of a stream.
-    pub fn forget(&mut self, stream: usize) {
+    /// Forgets the request of a stream that is stopped: it asks again when it goes on.
+    pub fn withdraw(&mut self, stream: usize) {
         self.set_request(stream, None);
+    }
+
+    /// Forgets the request and the ownership of a stream.
+    pub fn forget(&mut self, stream: usize) {
+        self.withdraw(stream);
         if self.owner == Some(stream as u8) {
             self.owner = None;
         }

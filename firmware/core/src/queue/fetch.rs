@@ -51,6 +51,12 @@ impl Fetcher {
         self.length = 0;
     }
 
+    /// Shows another buffer to the host than the one that is fetched.
+    pub fn show(&mut self, address: u64, size: u32) {
+        self.address = address;
+        self.size = size;
+    }
+
     /// Abandons the buffer.
     pub fn stop(&mut self) {
         self.remaining = 0;

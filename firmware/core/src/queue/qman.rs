@@ -360,7 +360,10 @@ impl Qman {
             match stream.activity {
                 Activity::Blocked(Blocked::Stopped) if !stop => self.set_activity(number, Activity::Ready),
                 Activity::Blocked(Blocked::Failed) | Activity::Idle | Activity::Ready => {}
-                Activity::Blocked(_) if stop => self.set_activity(number, Activity::Blocked(Blocked::Stopped)),
+                Activity::Blocked(_) if stop => {
+                    self.shared.arbiter.withdraw(number);
+                    self.set_activity(number, Activity::Blocked(Blocked::Stopped));
+                }
                 Activity::Blocked(_) => {}
             }
         }
@@ -375,6 +378,11 @@ impl Qman {
         let address =
             u64::from(ports.read(group + regs::CQ_PTR_LO_0)) | u64::from(ports.read(group + regs::CQ_PTR_HI_0)) << 32;
         let size = ports.read(group + regs::CQ_TSIZE_0);
+        // The registers show what was written there, until another buffer starts.
+        self.published.note_lower(address, size);
+        if let Some(stream) = self.streams.get_mut(LOWER) {
+            stream.fetcher.show(address, size);
+        }
         if size != 0 && self.shared.lower.push_back(Buffer { address, size }).is_err() {
             return self.fail(LOWER, Failure::outside(cause::UNDEF_CMD), ports);
         }

@@ -38,6 +38,15 @@ impl Published {
     }
 }
 
+impl Published {
+    /// The host has written the registers that show the lower CP's buffer.
+    pub fn note_lower(&mut self, address: u64, size: u32) {
+        if let Some(lower) = self.streams.get_mut(LOWER) {
+            (lower.address, lower.size) = (address, size);
+        }
+    }
+}
+
 /// Publishes what changed; false when there was no room for all of it. Looks only at the streams that were touched.
 pub(super) fn publish<P: QueuePorts>(qman: &mut Qman, ports: &mut P) -> bool {
     let base = qman.description.base;

@@ -78,7 +78,16 @@ impl Arbiter {
         if let Some(slot) = self.priorities.get_mut(stream) {
             *slot = priority;
         }
-        if self.is_master() { self.owner == Some(stream) } else { self.choices.front() == Some(&stream) }
+        self.passes(stream)
+    }
+
+    /// True when a request of this stream passes now.
+    pub fn passes(&self, stream: usize) -> bool {
+        match () {
+            () if !self.concerns(stream) => true,
+            () if self.is_master() => self.owner == Some(stream),
+            () => self.choices.front() == Some(&stream),
+        }
     }
 
     /// A register of the arbiter was written. Switching it off, or from slave to master or back, forgets owner and choices.

@@ -3,7 +3,7 @@
 use coxswain_abi::regs::qman::{self as regs, LOWER, STREAMS, cause};
 
 use super::arbiter::Choice;
-use super::stream::{Buffer, Stream};
+use super::stream::{Buffer, Stream, Waiting};
 use super::{LOWER_QUEUE_DEPTH, Machine};
 
 /// ARB_ERR_CAUSE: a choice was pushed although the queue is full.
@@ -140,6 +140,13 @@ impl Machine {
             qman.arbiter_causes |= ARB_OVERFLOW;
             if enabled & ARB_OVERFLOW != 0 && new {
                 self.events.insert(number);
+            }
+            return;
+        }
+        // Packets that wait for it are tried again as a whole.
+        for state in &mut qman.streams {
+            if state.waiting == Some(Waiting::Arbiter) {
+                state.waiting = None;
             }
         }
     }

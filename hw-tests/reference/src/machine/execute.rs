@@ -51,7 +51,7 @@ impl Machine {
         }
     }
 
-    /// What a packet waits for has not happened. When it has, or its counter was written, the packet is tried again as a whole, barriers included: the
+    /// What a packet waits for has not happened. When it has, or its counter or the arbiter was written, the packet is tried again as a whole, barriers included: the
     /// document does not say whether a barrier that has opened once may close again.
     fn still_waits(&self, number: usize, stream: usize, reason: Waiting) -> bool {
         let Some(qman) = self.qmans.get(&number) else { return false };
@@ -63,7 +63,8 @@ impl Machine {
             Waiting::Engine => !qman.engine_has_room(),
             Waiting::Barrier => !qman.engine_idle(),
             Waiting::LowerQueue => qman.lower_queue.len() == LOWER_QUEUE_DEPTH,
-            Waiting::Arbiter | Waiting::Stopped | Waiting::Failed => false,
+            Waiting::Arbiter => !qman.arbiter.passes(stream),
+            Waiting::Stopped | Waiting::Failed => false,
         }
     }
 
@@ -131,11 +132,6 @@ impl Machine {
         };
         // As long as its header says, so it is a packet.
         let Decoded::Packet(packet, length) = Packet::decode(&bytes) else { return false };
-        if let Some(state) = self.stream_mut(number, stream)
-            && state.failed.is_empty()
-        {
-            state.failed_inside = false;
-        }
         match self.execute(number, stream, &packet) {
             Outcome::Done => self.advance(number, stream, length),
             Outcome::Wait(reason) => {
@@ -184,9 +180,6 @@ impl Machine {
     /// The buffer ends inside a packet: an undefined command (`qman.md` 10 #6).
     fn fail_truncated(&mut self, number: usize, stream: usize, header: Option<(u32, u32)>, left: u32) -> bool {
         self.fail_packet(number, stream, cause::UNDEF_CMD, header, left);
-        if let Some(state) = self.stream_mut(number, stream) {
-            state.failed_inside = true;
-        }
         true
     }
 
@@ -340,12 +333,7 @@ impl Machine {
                         state.bulk_done += 1;
                     }
                 }
-                other => {
-                    if let Some(state) = self.stream_mut(number, stream) {
-                        state.failed_inside = true;
-                    }
-                    return other;
-                }
+                other => return other,
             }
         }
         Outcome::Done

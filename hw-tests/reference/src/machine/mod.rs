@@ -199,18 +199,6 @@ impl Machine {
         self.register(number, regs::GLBL_CFG1) >> (Unit::Cp.first_bit() + stream) & 1 == 1
     }
 
-    /// All causes that a stream has ever raised.
-    #[must_use]
-    pub fn past_causes(&self, number: usize, stream: usize) -> u32 {
-        self.stream(number, stream).map_or(0, |stream| stream.past_causes)
-    }
-
-    /// True when the packet that failed last was cut off by the end of its buffer, or failed in the middle of its values.
-    #[must_use]
-    pub fn has_failed_inside(&self, number: usize, stream: usize) -> bool {
-        self.stream(number, stream).is_some_and(|stream| stream.failed_inside)
-    }
-
     /// Stores a register without an effect, as a host does before it enables a QMAN or when its doorbell is lost.
     pub fn set_register(&mut self, number: usize, offset: u32, value: u32) {
         if let Some(qman) = self.qmans.get_mut(&number) {
@@ -338,7 +326,6 @@ impl Machine {
         // Once per new cause.
         let new = state.causes & cause == 0;
         state.causes |= cause;
-        state.past_causes |= cause;
         if stops {
             state.failed.insert(unit);
         }

@@ -99,14 +99,10 @@ pub struct Stream {
     pub timers: Vec<Timer>,
     /// GLBL_STS1.
     pub causes: u32,
-    /// Causes raised since the stream was enabled, cleared or not.
-    pub past_causes: u32,
     /// Units that stopped.
     pub failed: BTreeSet<Unit>,
     /// Header of the packet that failed last.
     pub failed_header: Option<(u32, u32)>,
-    /// It was cut off by the end of its buffer, or failed behind its header in the middle of its values.
-    pub failed_inside: bool,
     /// A STOP packet was executed.
     pub software_stop: bool,
     /// Why the last attempt to go on did not.
