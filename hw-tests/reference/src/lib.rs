@@ -7,8 +7,11 @@
 //! [`differential`] plays a scenario on the queue engine over a board made for it and on the interpreter, and says where they
 //! disagree. Only that module knows the engine.
 //!
+//! [`ceiling`] lets the interpreter serve the queues of a card model, as queue managers that cost next to nothing.
+//!
 //! Nothing here runs on the card, knows of Linux, or measures time.
 
+pub mod ceiling;
 pub mod differential;
 pub mod machine;
 pub mod memory;

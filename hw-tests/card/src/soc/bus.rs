@@ -66,6 +66,10 @@ pub(super) struct Bus {
     pub in_reset: bool,
     /// The chip's threads end: engines stand still.
     pub stopping: bool,
+    /// A thread is inside the queue server.
+    pub queues_busy: bool,
+    /// The queue server wants to be called again soon.
+    pub queues_wait: bool,
     /// Resets asked for and not answered: of the management CPU, of the whole card.
     pub(super) due: ResetsDue,
     /// Bit n: the posted writes of core n stand behind its backlog of notifications.
@@ -96,6 +100,8 @@ impl Bus {
             payloads: VecDeque::new(),
             in_reset: false,
             stopping: false,
+            queues_busy: false,
+            queues_wait: false,
             due: ResetsDue::default(),
             stalled: 0,
             failed: [false; 256],

@@ -34,6 +34,7 @@ use coxswain_abi::soc::{CORES, PostedWrite, ResetReason, core_block};
 
 use super::address::{ENGINES, Hardware};
 use super::bus::{Bus, Requests};
+use super::queues::Queues;
 use super::transfer::Outcome;
 use super::{Counters, SocOptions, Wires, dma, kernel};
 use crate::memory::{Memories, full_barrier};
@@ -66,10 +67,11 @@ pub(super) struct Chip {
     /// Engine n has work, or the chip stops.
     work: [Condvar; ENGINES],
     /// An engine came to rest, or the chip stops.
-    quiet: Condvar,
+    pub(super) quiet: Condvar,
     /// The pump has something to look at, or the chip stops.
-    pump: Condvar,
+    pub(super) pump: Condvar,
     wires: OnceLock<Arc<dyn Wires>>,
+    pub(super) queues: Queues,
     /// The management CPU is being reset: kicks are ignored. Cleared under the bus lock only.
     pub(super) cpu_in_reset: AtomicBool,
     bad_producer: AtomicU64,
@@ -88,6 +90,7 @@ impl Chip {
             quiet: Condvar::new(),
             pump: Condvar::new(),
             wires: OnceLock::new(),
+            queues: Queues::default(),
             cpu_in_reset: AtomicBool::new(false),
             bad_producer: AtomicU64::new(0),
             kicks: AtomicU64::new(0),
@@ -132,6 +135,7 @@ impl Chip {
     /// Wakes whom the bus asked for, but not the workers of the engines in `mine`, and releases the lock.
     fn release(&self, mut bus: MutexGuard<'_, Bus>, mine: u32) {
         let requests = bus.take_requests();
+        let queue_work = bus.has_queue_work();
         if needs_pump(&bus) || requests.watchdog {
             self.pump.notify_one();
         }
@@ -144,6 +148,9 @@ impl Chip {
         }
         drop(bus);
         self.drive_wires(&requests);
+        if queue_work {
+            self.serve_queues(false);
+        }
     }
 
     fn drive_wires(&self, requests: &Requests) {
@@ -272,10 +279,14 @@ impl Chip {
             if bus.watchdog.deadline().is_some() {
                 bus.run_watchdog();
             }
+            let queues_wait = bus.queues_wait;
             let waiting: Vec<usize> = (0..CORES).filter(|&core| bus.is_ring_waiting(core)).collect();
             self.release(bus, 0);
             if self.options.lockstep {
                 self.settle();
+            }
+            if queues_wait {
+                self.serve_queues(true);
             }
             for core in waiting {
                 self.serve_ring(core);
@@ -404,5 +415,5 @@ fn is_runnable(bus: &Bus, engine: usize) -> bool {
 }
 
 fn needs_pump(bus: &Bus) -> bool {
-    bus.has_payloads() || (0..CORES).any(|core| bus.is_ring_waiting(core))
+    bus.has_payloads() || bus.queues_wait || (0..CORES).any(|core| bus.is_ring_waiting(core))
 }

@@ -11,6 +11,7 @@
 //! | `register_file.rs`, `reset_values.rs` | storage of registers and what a reset does to it |
 //! | `address.rs`, `mmu.rs`, `protection.rs` | decoding, translation, closed ranges |
 //! | `notifications.rs` | towards the management CPU |
+//! | `queues.rs` | queue managers served by a program beside the card |
 //! | `sync_manager.rs`, `qman.rs`, `psoc.rs` (with the MSI trigger), `watchdog.rs` | register blocks |
 //! | `dma.rs`, `transfer.rs` | DMA cores |
 //! | `tpc.rs`, `kernel.rs` | TPCs |
@@ -25,6 +26,7 @@ mod notifications;
 mod protection;
 mod psoc;
 mod qman;
+mod queues;
 mod register_file;
 mod reset;
 mod reset_values;
@@ -42,6 +44,7 @@ use coxswain_abi::soc::{CORES, ResetReason};
 use crate::memory::Memories;
 use address::ENGINES;
 use chip::Chip;
+pub use queues::{CardView, QueueNews, QueuePort, QueueServer, ReadRefused, Turn};
 
 /// Wires that leave the SoC. They are driven from any thread, without the bus lock but sometimes with the lock of a ring: they
 /// must neither wait nor call back into the SoC.
@@ -106,6 +109,18 @@ impl Soc {
     /// Connects the wires. Only the first call counts.
     pub fn connect(&self, wires: Arc<dyn Wires>) {
         self.chip.connect(wires);
+    }
+
+    /// Gives the queue managers to `server` in place of the management CPU, for good. To be called before the host enables
+    /// the first QMAN: what was enabled before stays with the management CPU's firmware, which hears no more of it.
+    pub fn serve_queues_with(&self, server: Box<dyn QueueServer>) {
+        self.chip.serve_queues_with(server);
+    }
+
+    /// The card as a management CPU sees it, for a queue server.
+    #[must_use]
+    pub fn view(&self) -> CardView {
+        CardView::new(self.chip.hardware.clone())
     }
 
     /// Reads the register at CFG offset `cfg_offset` as the host. Outside the register file, and where not 4-byte aligned,

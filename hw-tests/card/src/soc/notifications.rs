@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 
 use coxswain_abi::soc::{CORES, Notification, QMANS, bar0, control, core_block};
 
+use super::queues::QueueNews;
 use crate::memory::{Memories, full_barrier};
 
 /// Notifications that a backlog holds at most. Only firmware that stopped consuming comes near; what is beyond is dropped
@@ -31,6 +32,10 @@ pub(super) struct Notifier {
     rings: [Ring; CORES],
     /// Bit n: core n asked for an interrupt and something was published for it.
     interrupts: u32,
+    /// What concerns QMANs goes to [`Self::news`] instead of to a core.
+    pub divert: bool,
+    /// News for the queue server, oldest first.
+    pub news: VecDeque<QueueNews>,
 }
 
 /// The core that serves a QMAN and its engine; core 0 for every other unit. The control page is firmware's: a number that
@@ -58,6 +63,10 @@ impl Notifier {
                 QMANS
             }
         };
+        if self.divert && qman < QMANS {
+            self.news.push_back(QueueNews::Notification(notification));
+            return;
+        }
         let core = route(memories, qman);
         let Some(ring) = self.rings.get_mut(core) else { return };
         if ring.backlog.len() < BACKLOG_LIMIT {
@@ -68,8 +77,14 @@ impl Notifier {
         self.flush(memories, core);
     }
 
-    /// Marks a doorbell of a stream.
-    pub fn doorbell(&mut self, memories: &Memories, qman: usize, stream: usize) {
+    /// Marks a doorbell of a stream: PQ_PI was written with `value`.
+    pub fn doorbell(&mut self, memories: &Memories, qman: usize, stream: usize, value: u32) {
+        if self.divert {
+            use coxswain_abi::regs::qman as regs;
+            let offset = regs::base(qman) + regs::PQ_PI_0 + 4 * stream as u32;
+            self.news.push_back(QueueNews::Notification(Notification::RegisterWrite { offset, value, secure: true }));
+            return;
+        }
         let core = route(memories, qman);
         let bit = 4 * qman + stream;
         let place = core_block::offset(core) + core_block::DOORBELLS + 8 * (bit as u64 / 64);
@@ -135,6 +150,10 @@ impl Notifier {
             let _ = memories.soc.write_u64(block + core_block::DOORBELLS + 8, 0);
         }
         self.interrupts = 0;
+        self.news.clear();
+        if self.divert {
+            self.news.push_back(QueueNews::Reset);
+        }
     }
 }
 
@@ -206,7 +225,7 @@ mod tests {
         notifier.send(&memories, done(0));
         assert_eq!(notifier.take_interrupts(), 1);
         assert_eq!(memories.soc.read_u32(core_block::offset(0) + core_block::WANT_INTERRUPT).unwrap(), 0);
-        notifier.doorbell(&memories, 17, 3);
+        notifier.doorbell(&memories, 17, 3, 1);
         assert_eq!(notifier.take_interrupts(), 0);
     }
 
@@ -214,8 +233,8 @@ mod tests {
     fn a_doorbell_sets_the_bit_of_its_stream_and_interrupts() {
         let (memories, mut notifier) = fixture();
         memories.soc.write_u32(core_block::offset(0) + core_block::WANT_INTERRUPT, 1).unwrap();
-        notifier.doorbell(&memories, 17, 3);
-        notifier.doorbell(&memories, 0, 1);
+        notifier.doorbell(&memories, 17, 3, 1);
+        notifier.doorbell(&memories, 0, 1, 1);
         let word =
             |index: u64| memories.soc.read_u64(core_block::offset(0) + core_block::DOORBELLS + 8 * index).unwrap();
         assert_eq!((word(0), word(1)), (2, 1 << (71 - 64)));

@@ -52,7 +52,8 @@ impl Bus {
             registers.clear_bits(place, value);
         } else if PQ_PI.contains(&inside) {
             registers.write(place, value);
-            self.notifier.doorbell(&self.hardware.memories, qman, (inside - regs::PQ_PI_0) as usize / 4);
+            let stream = (inside - regs::PQ_PI_0) as usize / 4;
+            self.notifier.doorbell(&self.hardware.memories, qman, stream, value);
         } else if PQ_CI.contains(&inside) {
             // A plain value at initialisation, firmware's while the QMAN is enabled (`qman.md` 10 #25).
             if registers.read(regs::base(qman) + regs::GLBL_CFG0) == 0 {

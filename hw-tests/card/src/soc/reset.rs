@@ -31,6 +31,7 @@ impl Chip {
         let mut bus = lock(&self.bus);
         bus.request_cpu_reset(reason);
         bus.requests.cpu_reset = None;
+        bus = self.wait_until_queues_rest(bus);
         if resets_the_card(reason) {
             bus = self.wait_until_engines_rest(bus);
             let scope = if reason == ResetReason::PowerOn { ResetScope::PowerOn } else { ResetScope::Software };

@@ -2,8 +2,10 @@
 
 use clap::{Args, Parser, Subcommand};
 use coxswain_guest::device::{COMPUTE_NODE, CONTROL_NODE, ControlNode, Device};
+use coxswain_guest::jobs::bench::Bench;
 use coxswain_guest::jobs::catalogue::{ENTRIES, parse_all};
 use coxswain_guest::jobs::inventory;
+use coxswain_guest::jobs::measure::{DEPTHS, Line, Work, measure};
 use coxswain_guest::jobs::record::{Record, Verdict};
 use coxswain_guest::jobs::supervise::{Settings, supervise, work};
 use serde_json::json;
@@ -35,6 +37,21 @@ enum Command {
         /// Control node of the card
         #[arg(long, default_value = CONTROL_NODE)]
         device: String,
+    },
+    /// Measure submissions per second and their latency; one JSON line per measurement's begin and end
+    Measure {
+        /// Milliseconds of each measurement
+        #[arg(long, value_name = "MS", default_value_t = 1000)]
+        milliseconds: u64,
+        /// Submissions in flight; may be given several times; 1, 8 and 64 when absent
+        #[arg(long = "depth", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
+        depths: Vec<u64>,
+        /// Compute node of the card
+        #[arg(long, default_value = COMPUTE_NODE)]
+        device: String,
+        /// Seconds that one submission may take
+        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+        timeout: u64,
     },
 }
 
@@ -70,6 +87,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Some(Command::Info { json, open, device }) => info(json, open, &device).map(|()| true),
+        Some(Command::Measure { milliseconds, depths, device, timeout }) => {
+            let depths = if depths.is_empty() { DEPTHS.to_vec() } else { depths.iter().map(|n| *n as usize).collect() };
+            let (each, patience) = (Duration::from_millis(milliseconds), Duration::from_secs(timeout));
+            measure_all(&device, &depths, each, patience).map(|()| true)
+        }
         None if arguments.run.list => {
             list();
             Ok(true)
@@ -105,6 +127,25 @@ fn info(as_json: bool, open: bool, device: &str) -> Result<(), String> {
     } else {
         for line in inventory::to_lines(&value) {
             println!("{line}");
+        }
+    }
+    Ok(())
+}
+
+fn measure_all(device: &str, depths: &[usize], each: Duration, patience: Duration) -> Result<(), String> {
+    let device = Device::open(device, Duration::ZERO).map_err(|error| error.to_string())?;
+    let bench = Bench::new(&device, patience).map_err(|error| error.to_string())?;
+    let mut tell = |line: &Line| {
+        if let Ok(text) = serde_json::to_string(line) {
+            let mut output = std::io::stdout().lock();
+            // A reader that is gone ends the program by itself.
+            let _ = writeln!(output, "{text}").and_then(|()| output.flush());
+        }
+    };
+    for work in Work::ALL {
+        for &depth in depths {
+            measure(&bench, work, depth, each, depth as u64, &mut tell)
+                .map_err(|error| format!("{} at depth {depth}: {error}", work.name()))?;
         }
     }
     Ok(())
@@ -171,6 +212,13 @@ mod tests {
         assert_eq!(arguments.run.jobs, ["host-hbm:1", "small"]);
         assert_eq!(arguments.run.timeout, 5);
         assert_eq!(arguments.run.device, COMPUTE_NODE);
+    }
+
+    #[test]
+    fn a_depth_that_no_queue_needs_is_refused() {
+        assert!(Arguments::try_parse_from(["coxswain-jobs", "measure", "--depth", "8", "--depth", "1"]).is_ok());
+        assert!(Arguments::try_parse_from(["coxswain-jobs", "measure", "--depth", "0"]).is_err());
+        assert!(Arguments::try_parse_from(["coxswain-jobs", "measure", "--depth", "65"]).is_err());
     }
 
     #[test]

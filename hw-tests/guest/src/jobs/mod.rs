@@ -9,6 +9,7 @@
 //! * [`faults`], [`bad_packets`]: jobs that must end with an error;
 //! * [`packets`]: the command buffers, built without a card; [`programs`]: those of internal queues;
 //! * [`chain`]: data that shows in which order it was handed on;
+//! * [`mod@measure`]: submissions per second and their latency, for the harness's `bench`;
 //! * [`pattern`]: reproducible data;
 //! * [`record`]: what is reported;
 //! * [`supervise`]: a worker process does the work, because the driver kills the users of a card that it resets; the
@@ -30,6 +31,7 @@ pub mod internal;
 pub mod inventory;
 pub mod limits;
 pub mod many;
+pub mod measure;
 pub mod packets;
 pub mod pattern;
 pub mod ping;

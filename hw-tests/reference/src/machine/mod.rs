@@ -12,19 +12,23 @@
 //! * [`arbiter`] - who may pass an ARB_POINT.
 //! * [`control`] - register writes by host and messages.
 //! * [`status`] - what a host reads.
+//! * [`source`] - registers and memory of a card in place of the machine's own.
 
 pub mod arbiter;
 mod control;
 mod execute;
+mod source;
 mod status;
 pub mod stream;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use coxswain_abi::regs::qman::{self as regs, EngineKind, LOWER, STREAMS, cause};
 
 use crate::memory::Memory;
 use arbiter::Arbiter;
+pub use source::Source;
 pub use status::StatusRegister;
 use stream::{Buffer, Stream, Timer};
 pub use stream::{Unit, Waiting};
@@ -104,6 +108,8 @@ pub struct Machine {
     writes: Vec<Write>,
     reads: BTreeMap<u64, BTreeSet<Attributes>>,
     events: BTreeSet<usize>,
+    /// A card that holds registers and memory; `None`: they are here.
+    pub source: Option<Arc<dyn Source>>,
 }
 
 impl Machine {
@@ -118,6 +124,7 @@ impl Machine {
             writes: vec![],
             reads: BTreeMap::new(),
             events: BTreeSet::new(),
+            source: None,
         }
     }
 
@@ -279,6 +286,9 @@ impl Machine {
     }
 
     fn register(&self, number: usize, offset: u32) -> u32 {
+        if let Some(source) = &self.source {
+            return source.register(number, offset);
+        }
         self.qmans.get(&number).and_then(|qman| qman.registers.get(&offset)).copied().unwrap_or(0)
     }
 
@@ -300,6 +310,9 @@ impl Machine {
 
     /// Reads memory as an initiator.
     fn read(&mut self, address: u64, length: usize, attributes: Attributes) -> Option<Vec<u8>> {
+        if let Some(source) = &self.source {
+            return source.read(address, length, attributes);
+        }
         if let Some((region, _)) = self.memory.region(address) {
             self.reads.entry(region).or_default().insert(attributes);
         }
