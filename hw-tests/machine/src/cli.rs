@@ -28,7 +28,8 @@ pub enum Command {
     Shell(ShellOptions),
     /// Only the firmware on the card, driven by the scripted host (hw-tests/host); no Linux, takes seconds
     Boot(BootOptions),
-    /// Count what the firmware costs, in instructions, and compare with the golden file
+    /// Measure what the firmware costs: instructions, compared with the golden file; nanoseconds on this machine; and
+    /// submissions per second through the driver, next to queue managers that cost nothing
     Bench(BenchOptions),
     /// Fetch and build everything that runs need, and run nothing
     Setup(SetupOptions),
@@ -171,12 +172,37 @@ pub struct BenchOptions {
     /// Where to fetch from.
     #[command(flatten)]
     pub fetch: FetchOptions,
+    /// Only this part; may be given several times
+    #[arg(long, value_enum, value_name = "PART")]
+    pub only: Vec<BenchPart>,
     /// Write the figures as JSON too
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Make the measured figures the golden ones
+    /// Make the measured instruction counts the golden ones
     #[arg(long)]
     pub update: bool,
+    /// Milliseconds of each measurement through the driver
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub milliseconds: u64,
+}
+
+impl BenchOptions {
+    /// True when `part` is to be measured.
+    #[must_use]
+    pub fn has(&self, part: BenchPart) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+}
+
+/// Parts of `bench`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BenchPart {
+    /// Instructions of the firmware on the emulated processor, exact, compared with the golden file.
+    OnTarget,
+    /// Nanoseconds of the queue engine's loops on this machine.
+    Native,
+    /// Submissions per second and latency through the stock driver.
+    Guest,
 }
 
 /// Options of `setup`.
@@ -228,6 +254,19 @@ mod tests {
     }
 
     #[test]
+    fn a_bench_measures_everything_or_the_parts_that_are_named() {
+        let parts = [BenchPart::OnTarget, BenchPart::Native, BenchPart::Guest];
+        for (words, expected) in [
+            (&["bench"][..], [true; 3]),
+            (&["bench", "--only", "native"], [false, true, false]),
+            (&["bench", "--only", "guest", "--only", "on-target"], [true, false, true]),
+        ] {
+            let Some(Command::Bench(options)) = parse(words).unwrap().command else { panic!("not bench: {words:?}") };
+            assert_eq!(parts.map(|part| options.has(part)), expected, "{words:?}");
+        }
+    }
+
+    #[test]
     fn wrong_arguments_end_with_exit_code_2() {
         for words in [
             &["guest"][..],
@@ -238,6 +277,8 @@ mod tests {
             &["--gdb", "card"],
             &["explode"],
             &["image", "list"],
+            &["bench", "--only", "everything"],
+            &["bench", "--milliseconds", "0"],
         ] {
             assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words:?}");
         }

@@ -49,6 +49,21 @@ pub fn supervise(command: &mut Command, inherited: &[BorrowedFd<'_>]) {
     }
 }
 
+/// Processor time that process `id` has spent so far, all threads together, in the system's clock ticks (10 ms).
+///
+/// # Errors
+/// There is no such process.
+pub fn cpu_time(id: u32) -> anyhow::Result<Duration> {
+    let path = format!("/proc/{id}/stat");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    // Behind the name, which may contain anything: state is field 3, user and system time are fields 14 and 15 (proc(5)).
+    let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks: Vec<u64> = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
+    let [user, system] = ticks[..] else { bail!("{path} is not understood") };
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    Ok(Duration::from_micros((user + system) * 1_000_000 / per_second))
+}
+
 impl Child {
     /// Starts `command`, which [`supervise`] has prepared.
     ///
@@ -195,6 +210,17 @@ pub fn find_in_path(program: impl AsRef<OsStr>) -> Option<std::path::PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processor_time_grows_with_work_and_is_an_error_for_nobody() {
+        let own = std::process::id();
+        let before = cpu_time(own).unwrap();
+        let end = Instant::now() + Duration::from_secs(20);
+        while cpu_time(own).unwrap() < before + Duration::from_millis(50) {
+            assert!(Instant::now() < end, "20 s of work took no processor time");
+        }
+        assert!(cpu_time(u32::MAX).is_err());
+    }
 
     #[test]
     fn a_dropped_child_is_gone() {

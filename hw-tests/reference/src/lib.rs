@@ -9,12 +9,15 @@
 //!
 //! [`ceiling`] lets the interpreter serve the queues of a card model, as queue managers that cost next to nothing.
 //!
+//! [`native`] runs the queue engine on a flat board, for measurements on this machine's processor.
+//!
 //! Nothing here runs on the card, knows of Linux, or measures time.
 
 pub mod ceiling;
 pub mod differential;
 pub mod machine;
 pub mod memory;
+pub mod native;
 pub mod packet;
 pub mod scenario;
 

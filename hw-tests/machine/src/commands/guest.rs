@@ -32,7 +32,7 @@ pub fn run(options: &GuestOptions, progress: &Progress) -> anyhow::Result<u8> {
     let mut task = Some(progress.spinner("booting the guest and loading the driver"));
     let outcome = session.run(&run, &mut |seen| {
         match seen {
-            Seen::Launched { gdb_port } => common::tell_kernel_debugger(gdb_port, progress),
+            Seen::Launched { gdb_port, .. } => common::tell_kernel_debugger(gdb_port, progress),
             Seen::Output(bytes) => {
                 task = None;
                 let mut stdout = std::io::stdout().lock();

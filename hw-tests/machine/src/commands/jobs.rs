@@ -62,7 +62,7 @@ struct Stages<'a> {
 impl Stages<'_> {
     fn on(&mut self, seen: &Seen<'_>) {
         match seen {
-            Seen::Launched { gdb_port } => {
+            Seen::Launched { gdb_port, .. } => {
                 common::tell_kernel_debugger(*gdb_port, self.progress);
                 self.begin("booting Linux");
             }

@@ -25,7 +25,7 @@ pub fn run(options: &ShellOptions, progress: &Progress) -> anyhow::Result<u8> {
     let mut in_shell = false;
     let outcome = session.run_with_console(&run, &mut |seen| {
         match seen {
-            Seen::Launched { gdb_port } => common::tell_kernel_debugger(gdb_port, progress),
+            Seen::Launched { gdb_port, .. } => common::tell_kernel_debugger(gdb_port, progress),
             Seen::Event(Event::StepBegun { what, .. }) => {
                 if *what == Step::Shell.describe() {
                     task = None;

@@ -46,6 +46,8 @@ pub enum Seen<'a> {
     Launched {
         /// TCP port on the loop-back interface.
         gdb_port: Option<u16>,
+        /// Its process id.
+        process: u32,
     },
     /// An event of process 1. For [`Event::AwaitingHost`] the guest goes on when the observer has returned.
     Event(&'a Event),
@@ -132,7 +134,7 @@ impl Session {
         observer: &mut dyn FnMut(Seen<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<GuestOutcome> {
         let mut life = Life::begin(self, run)?;
-        observer(Seen::Launched { gdb_port: life.machine.gdb_port() })?;
+        observer(Seen::Launched { gdb_port: life.machine.gdb_port(), process: life.machine.child.id() })?;
         let end = run.limit.map(|limit| life.started + limit);
         while life.open_ports > 0 {
             interrupt::check()?;
@@ -157,7 +159,7 @@ impl Session {
         observer: &mut dyn FnMut(Seen<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<GuestOutcome> {
         let mut life = Life::begin(self, run)?;
-        observer(Seen::Launched { gdb_port: life.machine.gdb_port() })?;
+        observer(Seen::Launched { gdb_port: life.machine.gdb_port(), process: life.machine.child.id() })?;
         let mut console = life.machine.serials.first().context("no console")?.try_clone().context("no console")?;
         let keyboard = super::terminal::Keyboard::start(move |bytes| console.write_all(bytes))?;
         while life.open_ports > 0 && !keyboard.left() {

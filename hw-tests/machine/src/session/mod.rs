@@ -195,6 +195,12 @@ impl Session {
         self.card.as_ref()
     }
 
+    /// Process id of the management CPU's QEMU; `None` in a session without a card.
+    #[must_use]
+    pub fn management_process(&self) -> Option<u32> {
+        self.management.as_ref().map(|machine| machine.child.id())
+    }
+
     /// What the firmware has said.
     #[must_use]
     pub fn firmware_log(&self) -> &FirmwareLog {
