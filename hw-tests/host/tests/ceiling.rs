@@ -6,6 +6,7 @@ mod stand_in;
 
 use coxswain_abi::packet::{self, EB, Header, MB, RB, opcode};
 use coxswain_abi::regs::{CFG_BASE, SRAM_BASE, dma_core::commit, qman};
+use coxswain_card::soc::QueueThread;
 use coxswain_card::{Card, CardOptions};
 use coxswain_host::exercise::exercise;
 use coxswain_host::{Bounds, Host};
@@ -21,7 +22,7 @@ struct Setup {
 }
 
 /// A card whose firmware does everything but queues.
-fn setup(lockstep: bool) -> Setup {
+fn setup(lockstep: bool, thread: QueueThread) -> Setup {
     let directory = tempfile::tempdir().unwrap();
     let card = Card::start(CardOptions {
         host_memory_bytes: 64 << 20,
@@ -32,7 +33,7 @@ fn setup(lockstep: bool) -> Setup {
         trace: None,
     })
     .unwrap();
-    Ceiling::attach(&card).unwrap();
+    Ceiling::attach(&card, thread).unwrap();
     let stand_in = StandIn::start(&card);
     stand_in.faults.dead_queues.store(true, Ordering::Relaxed);
     Setup { _stand_in: stand_in, card, _directory: directory }
@@ -51,8 +52,10 @@ fn up(setup: &Setup) -> Host {
 
 #[test]
 fn the_tour_gives_right_data_with_the_interpreter_at_the_queues() {
-    for lockstep in [false, true] {
-        let setup = setup(lockstep);
+    for (lockstep, thread) in
+        [(false, QueueThread::Access), (true, QueueThread::Access), (false, QueueThread::Own), (true, QueueThread::Own)]
+    {
+        let setup = setup(lockstep, thread);
         let mut steps = 0;
         exercise(&setup.card, patient(), &[1; 4096], &[2; 4096], |_, _, _| steps += 1).unwrap();
         assert_eq!(steps, 11);
@@ -61,7 +64,7 @@ fn the_tour_gives_right_data_with_the_interpreter_at_the_queues() {
 
 #[test]
 fn a_small_job_is_complete_when_its_doorbell_returns() {
-    let setup = setup(false);
+    let setup = setup(false, QueueThread::Access);
     let mut host = up(&setup);
     for _ in 0..100 {
         let seen = host.msis();
@@ -74,7 +77,7 @@ fn a_small_job_is_complete_when_its_doorbell_returns() {
 
 #[test]
 fn idle_queues_look_idle_and_a_stream_at_a_fence_does_not() {
-    let setup = setup(false);
+    let setup = setup(false, QueueThread::Access);
     let mut host = up(&setup);
     let base = qman::base(0);
     let is_idle = |host: &Host| host.link().read(base + qman::GLBL_STS0) & qman::STS0_IDLE == qman::STS0_IDLE;
@@ -90,7 +93,7 @@ fn idle_queues_look_idle_and_a_stream_at_a_fence_does_not() {
 
 #[test]
 fn a_wait_packet_ends_by_time_alone() {
-    let setup = setup(false);
+    let setup = setup(false, QueueThread::Access);
     let mut host = up(&setup);
     const CYCLES: u32 = 5_000_000;
     let wait = Header::new(opcode::WAIT, 0, 3 << 28 | 1 << 24 | CYCLES).0;
@@ -102,7 +105,7 @@ fn a_wait_packet_ends_by_time_alone() {
 
 #[test]
 fn a_failed_message_is_recorded_and_what_follows_is_dropped() {
-    let setup = setup(false);
+    let setup = setup(false, QueueThread::Access);
     let mut host = up(&setup);
     let word = SRAM_BASE + 0x1000;
     let nowhere = CFG_BASE + u64::from(qman::base(0)) + 0xF00_0000;

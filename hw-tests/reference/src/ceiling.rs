@@ -18,7 +18,7 @@ use coxswain_abi::regs::CFG_BASE;
 use coxswain_abi::regs::qman::{self as regs, EngineKind, STREAMS, cause};
 use coxswain_abi::soc::{self, Notification, PostedWrite, QMANS, WriteKind, bar0, info, initiator};
 use coxswain_card::Card;
-use coxswain_card::soc::{CardView, QueueNews, QueuePort, QueueServer, Turn};
+use coxswain_card::soc::{CardView, QueueNews, QueuePort, QueueServer, QueueThread, Turn};
 
 use crate::machine::{Attributes, Data, Description, Machine, Source, StatusRegister, Write};
 
@@ -53,11 +53,11 @@ impl Ceiling {
     ///
     /// # Errors
     /// The card's information page cannot be read.
-    pub fn attach(card: &Card) -> anyhow::Result<()> {
+    pub fn attach(card: &Card, thread: QueueThread) -> anyhow::Result<()> {
         let behind =
             card.memories().soc.read_u32(bar0::INFO + info::DMA_QUEUE_DEPTH).context("the information page")?;
         let ceiling = Self::new(card.soc().view(), behind + 1);
-        card.soc().serve_queues_with(Box::new(ceiling));
+        card.soc().serve_queues_with(Box::new(ceiling), thread);
         Ok(())
     }
 

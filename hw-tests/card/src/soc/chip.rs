@@ -149,7 +149,7 @@ impl Chip {
         drop(bus);
         self.drive_wires(&requests);
         if queue_work {
-            self.serve_queues(false);
+            self.call_queue_server();
         }
     }
 
@@ -300,7 +300,7 @@ impl Chip {
         let mut bus = lock(&self.bus);
         bus.stopping = true;
         bus.refresh_engines();
-        for condition in self.work.iter().chain([&self.quiet, &self.pump]) {
+        for condition in self.work.iter().chain([&self.quiet, &self.pump, &self.queues.work]) {
             condition.notify_all();
         }
     }

@@ -44,7 +44,7 @@ use coxswain_abi::soc::{CORES, ResetReason};
 use crate::memory::Memories;
 use address::ENGINES;
 use chip::Chip;
-pub use queues::{CardView, QueueNews, QueuePort, QueueServer, ReadRefused, Turn};
+pub use queues::{CardView, QueueNews, QueuePort, QueueServer, QueueThread, ReadRefused, Turn};
 
 /// Wires that leave the SoC. They are driven from any thread, without the bus lock but sometimes with the lock of a ring: they
 /// must neither wait nor call back into the SoC.
@@ -111,10 +111,19 @@ impl Soc {
         self.chip.connect(wires);
     }
 
-    /// Gives the queue managers to `server` in place of the management CPU, for good. To be called before the host enables
-    /// the first QMAN: what was enabled before stays with the management CPU's firmware, which hears no more of it.
-    pub fn serve_queues_with(&self, server: Box<dyn QueueServer>) {
-        self.chip.serve_queues_with(server);
+    /// Gives the queue managers to `server` in place of the management CPU, for good. To be called once, before the host
+    /// enables the first QMAN: what was enabled before stays with the management CPU's firmware, which hears no more of it.
+    ///
+    /// # Panics
+    /// When the operating system refuses a thread.
+    pub fn serve_queues_with(&self, server: Box<dyn QueueServer>, thread: QueueThread) {
+        self.chip.serve_queues_with(server, thread);
+        if thread == QueueThread::Own {
+            let chip = self.chip.clone();
+            let thread = std::thread::Builder::new().name("soc-queues".into()).spawn(move || chip.queue_thread());
+            let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+            threads.push(thread.expect("the system refused a thread"));
+        }
     }
 
     /// The card as a management CPU sees it, for a queue server.

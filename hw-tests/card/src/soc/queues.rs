@@ -6,11 +6,13 @@
 //! one thread at a time serves. Never: knows what a server makes of the news; everything else still goes to the management
 //! CPU.
 //!
-//! The server runs on the thread whose access caused the news, before that access returns; news of a transfer that a worker
-//! moved are served on the worker. No lock is held meanwhile but, behind a kick, that of the kicked ring.
+//! Served [at once](QueueThread::Access), the server runs on the thread whose access caused the news, before that access
+//! returns; news of a transfer that a worker moved are served on the worker. No lock is held meanwhile but, behind a kick,
+//! that of the kicked ring.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use coxswain_abi::soc::{Attributes, Notification, PostedWrite};
 
@@ -39,6 +41,15 @@ pub enum Turn {
     Waiting,
     /// It has done enough for one access: the rest is for others, in about a millisecond.
     Unfinished,
+}
+
+/// Which thread runs a queue server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueThread {
+    /// The one whose access caused the news, before the access returns.
+    Access,
+    /// One of its own: accesses return at once, and what happens meanwhile is served together.
+    Own,
 }
 
 /// Serves the queue managers in place of the management CPU.
@@ -118,6 +129,10 @@ impl QueuePort<'_> {
 #[derive(Default)]
 pub(super) struct Queues {
     server: Mutex<Option<Box<dyn QueueServer>>>,
+    /// The server has a thread of its own.
+    has_thread: AtomicBool,
+    /// There are news for that thread, or the chip stops.
+    pub(super) work: Condvar,
 }
 
 impl Bus {
@@ -129,9 +144,36 @@ impl Bus {
 
 impl Chip {
     /// Gives the queue managers to `server`; from the next news on.
-    pub fn serve_queues_with(&self, server: Box<dyn QueueServer>) {
+    pub fn serve_queues_with(&self, server: Box<dyn QueueServer>, thread: QueueThread) {
         *lock(&self.queues.server) = Some(server);
+        self.queues.has_thread.store(thread == QueueThread::Own, Ordering::SeqCst);
         self.with_bus(|bus| bus.notifier.divert = true);
+    }
+
+    /// Sees to it that news are served. Without locks.
+    pub(super) fn call_queue_server(&self) {
+        if self.queues.has_thread.load(Ordering::SeqCst) {
+            // Under the lock: the thread is between its last look and its sleep, or asleep.
+            let _bus = lock(&self.bus);
+            self.queues.work.notify_one();
+        } else {
+            self.serve_queues(false);
+        }
+    }
+
+    /// The life of a queue server's own thread.
+    pub fn queue_thread(&self) {
+        loop {
+            let mut bus = lock(&self.bus);
+            while !bus.stopping && !bus.has_queue_work() {
+                bus = self.queues.work.wait(bus).unwrap_or_else(PoisonError::into_inner);
+            }
+            if bus.stopping {
+                return;
+            }
+            drop(bus);
+            self.serve_queues(false);
+        }
     }
 
     /// Calls the queue server while there are news, unless another thread is inside it: that one sees what is new before it

@@ -46,6 +46,9 @@ enum Command {
         /// Submissions in flight; may be given several times; 1, 8 and 64 when absent
         #[arg(long = "depth", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
         depths: Vec<u64>,
+        /// Work of each submission: blank, small or large; may be given several times; all when absent
+        #[arg(long = "work", value_name = "WORK", value_parser = work_by_name)]
+        works: Vec<Work>,
         /// Compute node of the card
         #[arg(long, default_value = COMPUTE_NODE)]
         device: String,
@@ -87,10 +90,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Some(Command::Info { json, open, device }) => info(json, open, &device).map(|()| true),
-        Some(Command::Measure { milliseconds, depths, device, timeout }) => {
+        Some(Command::Measure { milliseconds, depths, works, device, timeout }) => {
             let depths = if depths.is_empty() { DEPTHS.to_vec() } else { depths.iter().map(|n| *n as usize).collect() };
             let (each, patience) = (Duration::from_millis(milliseconds), Duration::from_secs(timeout));
-            measure_all(&device, &depths, each, patience).map(|()| true)
+            let works = if works.is_empty() { Work::ALL.to_vec() } else { works };
+            measure_all(&device, &works, &depths, each, patience).map(|()| true)
         }
         None if arguments.run.list => {
             list();
@@ -132,7 +136,18 @@ fn info(as_json: bool, open: bool, device: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn measure_all(device: &str, depths: &[usize], each: Duration, patience: Duration) -> Result<(), String> {
+fn work_by_name(name: &str) -> Result<Work, String> {
+    let known = || Work::ALL.map(Work::key).join(", ");
+    Work::ALL.into_iter().find(|work| work.key() == name).ok_or_else(|| format!("one of {}", known()))
+}
+
+fn measure_all(
+    device: &str,
+    works: &[Work],
+    depths: &[usize],
+    each: Duration,
+    patience: Duration,
+) -> Result<(), String> {
     let device = Device::open(device, Duration::ZERO).map_err(|error| error.to_string())?;
     let bench = Bench::new(&device, patience).map_err(|error| error.to_string())?;
     let mut tell = |line: &Line| {
@@ -142,7 +157,7 @@ fn measure_all(device: &str, depths: &[usize], each: Duration, patience: Duratio
             let _ = writeln!(output, "{text}").and_then(|()| output.flush());
         }
     };
-    for work in Work::ALL {
+    for &work in works {
         for &depth in depths {
             measure(&bench, work, depth, each, depth as u64, &mut tell)
                 .map_err(|error| format!("{} at depth {depth}: {error}", work.name()))?;
@@ -219,6 +234,8 @@ mod tests {
         assert!(Arguments::try_parse_from(["coxswain-jobs", "measure", "--depth", "8", "--depth", "1"]).is_ok());
         assert!(Arguments::try_parse_from(["coxswain-jobs", "measure", "--depth", "0"]).is_err());
         assert!(Arguments::try_parse_from(["coxswain-jobs", "measure", "--depth", "65"]).is_err());
+        assert!(Arguments::try_parse_from(["coxswain-jobs", "measure", "--work", "huge"]).is_err());
+        assert!(Arguments::try_parse_from(["coxswain-jobs", "measure", "--work", "large"]).is_ok());
     }
 
     #[test]

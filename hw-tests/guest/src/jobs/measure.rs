@@ -47,6 +47,16 @@ impl Work {
         }
     }
 
+    /// Name on command lines and in records.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Blank => "blank",
+            Self::Small => "small",
+            Self::Large => "large",
+        }
+    }
+
     /// Name for people.
     #[must_use]
     pub const fn name(self) -> &'static str {
