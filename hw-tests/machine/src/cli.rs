@@ -182,8 +182,11 @@ pub struct BenchOptions {
     #[arg(long)]
     pub update: bool,
     /// Milliseconds of each measurement through the driver
-    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub milliseconds: u64,
+    /// Rounds of the measurements through the driver; the middle one counts
+    #[arg(long, value_name = "N", default_value = "3", value_parser = rounds)]
+    pub rounds: usize,
 }
 
 impl BenchOptions {
@@ -214,6 +217,13 @@ pub struct SetupOptions {
     /// Fetch again what the cache already has
     #[arg(long)]
     pub refresh: bool,
+}
+
+fn rounds(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(rounds @ 1..=99) => Ok(rounds),
+        _ => Err("1 to 99 rounds are possible".to_owned()),
+    }
 }
 
 fn driver_option(text: &str) -> Result<String, String> {
@@ -279,6 +289,7 @@ mod tests {
             &["image", "list"],
             &["bench", "--only", "everything"],
             &["bench", "--milliseconds", "0"],
+            &["bench", "--rounds", "0"],
         ] {
             assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words:?}");
         }

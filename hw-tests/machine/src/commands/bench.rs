@@ -56,7 +56,7 @@ pub fn run(options: &BenchOptions, progress: &Progress) -> anyhow::Result<u8> {
         let fetch = Options { mirror: options.fetch.mirror.clone(), ..Options::default() };
         let environment = Environment::prepare(&fetch, progress)?;
         let firmware = Arc::new(images::build_firmware(progress)?);
-        let extent = Extent::whole(Duration::from_millis(options.milliseconds));
+        let extent = Extent::whole(Duration::from_millis(options.milliseconds), options.rounds);
         let rows = end_to_end::measure(&environment, &firmware, &extent, progress)?;
         print!("{}", end_to_end::to_text(&rows));
         println!("{}", verdict(&rows));
