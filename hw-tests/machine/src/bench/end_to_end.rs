@@ -6,11 +6,12 @@
 //! emulation, on a machine that others use too, mean little by themselves.
 //!
 //! Beside time by the clock it takes the processor time of the three processes: the guest with the driver, the card model
-//! (this process), and the management CPU.
+//! (this process), and the management CPU. What the rest of the machine spends meanwhile is the *disturbance* of a
+//! measurement: calm ones are preferred, and the table marks those for which there was none.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use coxswain_abi::soc::straps;
@@ -25,7 +26,7 @@ use super::rows::{Sample, summarise};
 use super::turns::{Stopped, Ticket, Turns};
 use crate::environment::Environment;
 use crate::images::Firmware;
-use crate::process::cpu_time;
+use crate::process::{cpu_time, machine_time};
 use crate::progress::Progress;
 use crate::scenario::Scenario;
 use crate::session::{Config, Seen, Session};
@@ -199,7 +200,7 @@ struct Reader {
     management: u32,
     guest: Option<u32>,
     line: Vec<u8>,
-    before: Option<[Duration; 3]>,
+    before: Option<Accounts>,
     samples: Vec<Sample>,
 }
 
@@ -215,8 +216,11 @@ impl Reader {
                 Ok(Line::MeasureEnd(measurement)) => {
                     let before = self.before.take().context("a measurement ended that had not begun")?;
                     let after = self.processors()?;
-                    let spent = std::array::from_fn(|process| after[process].saturating_sub(before[process]));
-                    self.samples.push(Sample { server: self.server, measurement, spent });
+                    let spent = std::array::from_fn(|one| after.processes[one].saturating_sub(before.processes[one]));
+                    let others = after.machine.saturating_sub(before.machine).saturating_sub(spent.iter().sum());
+                    let all = after.at.saturating_duration_since(before.at) * processors();
+                    let disturbance = others.as_secs_f64() / all.as_secs_f64().max(f64::MIN_POSITIVE);
+                    self.samples.push(Sample { server: self.server, measurement, spent, disturbance });
                 }
                 // Something for people; it is in the log of the run.
                 Err(_) => {}
@@ -225,12 +229,28 @@ impl Reader {
         Ok(())
     }
 
-    /// Processor time so far of guest, card and management CPU. The card's is that of all cards here, of which the others
-    /// have nothing to do.
-    fn processors(&self) -> anyhow::Result<[Duration; 3]> {
+    fn processors(&self) -> anyhow::Result<Accounts> {
         let guest = self.guest.context("the guest has no process")?;
-        Ok([cpu_time(guest)?, cpu_time(std::process::id())?, cpu_time(self.management)?])
+        Ok(Accounts {
+            at: Instant::now(),
+            processes: [cpu_time(guest)?, cpu_time(std::process::id())?, cpu_time(self.management)?],
+            machine: machine_time()?,
+        })
     }
+}
+
+/// Processor time spent so far.
+struct Accounts {
+    at: Instant,
+    /// By guest, card and management CPU. The card's is that of all cards here, of which the others have nothing to do.
+    processes: [Duration; 3],
+    /// By the whole machine.
+    machine: Duration,
+}
+
+/// Processors of this machine.
+fn processors() -> u32 {
+    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@ use std::time::Duration;
 use coxswain_guest::jobs::measure::{Measurement, Work};
 use serde::Serialize;
 
+/// Measurements during which the rest of the machine used no more than this part of the processors are calm.
+const CALM: f64 = 0.05;
+
 /// Who serves the queue managers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -71,6 +74,8 @@ pub struct Sample {
     pub measurement: Measurement,
     /// Processor time of guest, card and management CPU meanwhile.
     pub spent: [Duration; 3],
+    /// Part of all processors' time that the rest of the machine used meanwhile.
+    pub disturbance: f64,
 }
 
 /// One line of the result.
@@ -84,14 +89,16 @@ pub struct Row {
     pub server: Server,
     /// Submissions measured, all rounds together.
     pub submissions: usize,
-    /// Submissions per second in the middle one of the rounds, ordered by it.
+    /// Submissions per second in the round that counts: the middle one of the calm rounds, or the calmest when none is calm.
     pub per_second: f64,
     /// Submissions per second of each round.
     pub rounds: Vec<f64>,
-    /// Median latency of that middle round in microseconds.
+    /// Median latency of the round that counts, in microseconds.
     pub p50_us: f64,
     /// 99th percentile of the latency of that round in microseconds.
     pub p99_us: f64,
+    /// Part of all processors' time that the rest of the machine used in that round.
+    pub disturbance: f64,
     /// Submissions per second as a part of the better ceiling's; none without a ceiling.
     pub ratio: Option<f64>,
     /// Where the processors' time went, all rounds together.
@@ -126,9 +133,10 @@ pub fn summarise(samples: &[Sample]) -> Vec<Row> {
 
 /// The row of the samples of one work, depth and server; `None` without samples.
 fn row(samples: &[&Sample]) -> Option<Row> {
-    let mut ordered = samples.to_vec();
-    ordered.sort_by(|left, right| left.measurement.per_second().total_cmp(&right.measurement.per_second()));
-    let Sample { server, measurement, .. } = ordered.get(ordered.len() / 2)?;
+    let mut calm: Vec<&Sample> = samples.iter().copied().filter(|sample| sample.disturbance <= CALM).collect();
+    calm.sort_by(|left, right| left.measurement.per_second().total_cmp(&right.measurement.per_second()));
+    let calmest = || samples.iter().copied().min_by(|left, right| left.disturbance.total_cmp(&right.disturbance));
+    let Sample { server, measurement, disturbance, .. } = calm.get(calm.len() / 2).copied().or_else(calmest)?;
     let submissions = samples.iter().map(|sample| sample.measurement.submissions).sum();
     let spent = std::array::from_fn(|process| samples.iter().filter_map(|sample| sample.spent.get(process)).sum());
     Some(Row {
@@ -140,6 +148,7 @@ fn row(samples: &[&Sample]) -> Option<Row> {
         rounds: samples.iter().map(|sample| sample.measurement.per_second()).collect(),
         p50_us: measurement.latency_us.p50,
         p99_us: measurement.latency_us.p99,
+        disturbance: *disturbance,
         ratio: None,
         processor: ProcessorTime::of(spent, submissions),
     })
@@ -172,12 +181,19 @@ pub fn to_text(rows: &[Row]) -> String {
         let (job, depth) = if begins { (row.work.name(), row.depth.to_string()) } else { ("", String::new()) };
         let ratio = row.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
         let ProcessorTime { guest_us, card_us, management_us } = row.processor;
+        let mark = if row.disturbance > CALM { "*" } else { "" };
         text.push_str(&format!(
-            "{job:<6}{depth:>5}  {:<17}{:>7.0}{:>8.0} us{:>8.0} us{ratio:>7}   {guest_us:>13.0}{card_us:>6.0}{management_us:>6.0}\n",
+            "{job:<6}{depth:>5}  {:<17}{:>7.0}{:>8.0} us{:>8.0} us{ratio:>7}   {guest_us:>13.0}{card_us:>6.0}{management_us:>6.0}{mark}\n",
             row.server.name(),
             row.per_second,
             row.p50_us,
             row.p99_us,
+        ));
+    }
+    if let Some(worst) = rows.iter().map(|row| row.disturbance).filter(|part| *part > CALM).max_by(f64::total_cmp) {
+        text.push_str(&format!(
+            "* other programs used the processors meanwhile, up to {:.0} % of their time: measure again\n",
+            100.0 * worst
         ));
     }
     text
@@ -191,7 +207,7 @@ mod tests {
     fn sample(work: Work, depth: usize, server: Server, submissions: usize) -> Sample {
         let latency_us = Latency { min: 1.0, p50: submissions as f64, p99: 300.0, max: 4000.0 };
         let measurement = Measurement { work, depth, submissions, seconds: 2.0, latency_us };
-        Sample { server, measurement, spent: [1, 2, 3].map(Duration::from_secs) }
+        Sample { server, measurement, spent: [1, 2, 3].map(Duration::from_secs), disturbance: 0.0 }
     }
 
     #[test]
@@ -232,6 +248,25 @@ mod tests {
         for (found, seconds) in [(guest_us, 3.0), (card_us, 6.0), (management_us, 9.0)] {
             assert!((found - seconds * 1e6 / 1500.0).abs() < 1e-6, "{rows:?}");
         }
+    }
+
+    #[test]
+    fn calm_rounds_count_and_without_one_the_calmest_does_and_is_marked() {
+        let rounds = |disturbances: [f64; 4]| -> Vec<Sample> {
+            let samples = [100, 200, 300, 400].into_iter().zip(disturbances);
+            samples
+                .map(|(submissions, disturbance)| Sample {
+                    disturbance,
+                    ..sample(Work::Blank, 1, Server::QueueCores(0), submissions)
+                })
+                .collect()
+        };
+        let calm = summarise(&rounds([0.0, 0.9, 0.01, 0.5]));
+        assert!((calm[0].per_second - 150.0).abs() < 1e-9, "the middle of rounds 1 and 3: {calm:?}");
+        assert!(!to_text(&calm).contains('*'));
+        let busy = summarise(&rounds([0.9, 0.3, 0.8, 0.5]));
+        assert!((busy[0].per_second - 100.0).abs() < 1e-9, "{busy:?}");
+        assert!(to_text(&busy).contains("up to 30 %"));
     }
 
     #[test]
