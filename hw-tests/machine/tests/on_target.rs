@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use coxswain_abi::regs::psoc::{self, err0};
 use coxswain_abi::soc::straps;
+use coxswain_card::soc::QueueThread;
 use coxswain_host::exercise::exercise;
 use coxswain_host::{Host, HostError};
 use coxswain_machine::bench::golden::{self, Verdict};
@@ -13,6 +14,7 @@ use coxswain_machine::progress::Progress;
 use coxswain_machine::provision::Tools;
 use coxswain_machine::scripted;
 use coxswain_machine::session::{Config, Session};
+use coxswain_reference::ceiling::Ceiling;
 
 struct Ready {
     tools: Arc<Tools>,
@@ -77,6 +79,21 @@ fn queues_spread_over_cores_take_the_same_tour() {
         let [_, boot_fit, control] = &ready.firmware.stages;
         let card = session.card().unwrap();
         check(&session, exercise(card, scripted::bounds(), &boot_fit.image, &control.image, |_, _, _| {}));
+    }
+}
+
+#[test]
+fn the_tour_gives_right_data_while_the_interpreter_serves_the_queues_beside_the_firmware() {
+    let (ready, _one) = ready();
+    for thread in [QueueThread::Access, QueueThread::Own] {
+        let session = start(ready);
+        let [_, boot_fit, control] = &ready.firmware.stages;
+        let card = session.card().unwrap();
+        check(&session, Ceiling::attach(card, thread));
+        let tour = exercise(card, scripted::bounds(), &boot_fit.image, &control.image, |_, _, _| {});
+        let mut host = check(&session, tour);
+        let burst = check(&session, scripted::burst(&session, &mut host, 500, 64));
+        assert!(burst.kicks < 50, "{burst:?}: the firmware had nothing to do with the jobs");
     }
 }
 

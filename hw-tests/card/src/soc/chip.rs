@@ -9,14 +9,15 @@
 //! * One worker per engine moves bytes or executes bundles. A small transfer is moved by the thread whose write or kick
 //!   committed it, before it returns: that costs less than waking a worker. In lockstep mode there are no workers and that
 //!   thread does everything. Either way it does a bounded number of jobs: a completion write can commit the next transfer.
+//! * A queue server, if there is one, runs on the thread that has news for it, or on one of its own (`queues.rs`).
 //! * The pump looks every millisecond, only while there is something to look at: notifications that did not fit, posted
-//!   writes that stand behind them, and payloads of monitors that fire each other without end. It also waits for the
-//!   watchdog's expiry.
+//!   writes that stand behind them, payloads of monitors that fire each other without end, a queue server that waits for
+//!   time to pass. It also waits for the watchdog's expiry.
 //!
 //! # Lock order
 //!
-//! A ring's lock, then the bus lock, then nothing. Rings are locked in ascending order. No lock is held while bytes move,
-//! bundles execute or a wire is driven.
+//! A ring's lock, then that of the queue server, then the bus lock, then nothing. Rings are locked in ascending order. The
+//! bus lock is not held while bytes move, bundles execute, the queue server runs or a wire is driven.
 //!
 //! # Wake-ups
 //!

@@ -11,6 +11,7 @@
 //! that of the kicked ring.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -188,8 +189,11 @@ impl Chip {
             bus.queues_busy = true;
             drop(bus);
             due = false;
-            let turn =
-                lock(&self.queues.server).as_mut().map_or(Turn::Done, |server| server.serve(&QueuePort { chip: self }));
+            let mut server = lock(&self.queues.server);
+            let call = || server.as_mut().map_or(Turn::Done, |server| server.serve(&QueuePort { chip: self }));
+            // A bug of the server must not leave it busy for ever: a reset waits for it.
+            let turn = catch_unwind(AssertUnwindSafe(call)).unwrap_or(Turn::Done);
+            drop(server);
             let mut bus = lock(&self.bus);
             bus.queues_busy = false;
             bus.queues_wait = turn != Turn::Done;

@@ -156,11 +156,8 @@ fn row(samples: &[&Sample]) -> Option<Row> {
 
 /// Tells every row as a part of the better ceiling of its work and depth.
 fn set_ratios(rows: &mut [Row]) {
-    let ceilings: Vec<(Work, usize, f64)> = rows
-        .iter()
-        .filter(|row| row.server.is_ceiling())
-        .map(|row| (row.work, row.depth, row.per_second))
-        .collect();
+    let ceilings: Vec<(Work, usize, f64)> =
+        rows.iter().filter(|row| row.server.is_ceiling()).map(|row| (row.work, row.depth, row.per_second)).collect();
     for row in rows {
         let of_row = ceilings.iter().filter(|(work, depth, _)| (*work, *depth) == (row.work, row.depth));
         let best = of_row.map(|(.., rate)| *rate).fold(0.0, f64::max);

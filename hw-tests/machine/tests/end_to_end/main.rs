@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test program: a panic is how it fails")]
 
 mod bad_images;
+mod bench;
 mod faults;
 mod loading;
 mod resets;

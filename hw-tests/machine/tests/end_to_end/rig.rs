@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use coxswain_guest::jobs::record::{Record, Verdict};
 use coxswain_guest::plan::{Event, Step};
+use coxswain_machine::bench::end_to_end::{self, Extent, Row};
 use coxswain_machine::environment::Environment;
 use coxswain_machine::images::{self, Firmware};
 use coxswain_machine::logs::run_folder::{self as log, RunFolder};
@@ -91,6 +92,13 @@ impl Rig {
         session.shut_down();
         let console = fs::read_to_string(folder.file(log::GUEST_CONSOLE)).unwrap_or_default();
         Story { outcome, folder, guest_started, console, firmware_faults }
+    }
+
+    /// Measures through the driver.
+    pub fn measure(&self, extent: &Extent) -> Vec<Row> {
+        let Ingredients { environment, firmware } = self.ingredients;
+        end_to_end::measure(environment, firmware, extent, &Progress::silent())
+            .unwrap_or_else(|error| panic!("the measurement failed: {error:#}"))
     }
 }
 
