@@ -23,7 +23,7 @@ fn a_fence_subtracts_what_it_says_and_not_what_it_waited_for() {
     let mut bench = Bench::new(&[0]);
     bench.submit(0, 1, &[&fence(3, 4, 1)[..], &message(7)].concat());
     bench.fence(0, 1, 3, 3);
-    assert_eq!(bench.values(), []);
+    assert_eq!(bench.values(), [0; 0]);
     bench.fence(0, 1, 3, 2);
     assert_eq!(bench.values(), [7]);
     assert_eq!(bench.status(0, regs::CP_FENCE0_CNT_0 + 3 * regs::FENCE_STRIDE + 4), 4);
@@ -33,7 +33,7 @@ fn a_fence_subtracts_what_it_says_and_not_what_it_waited_for() {
 fn a_counter_that_is_smaller_than_the_decrement_clips_and_stops_the_stream() {
     let mut bench = Bench::new(&[0]);
     bench.submit(0, 0, &[&fence(2, 0, 5)[..], &message(7)].concat());
-    assert_eq!(bench.values(), []);
+    assert_eq!(bench.values(), [0; 0]);
     assert_eq!(bench.status(0, regs::GLBL_STS1_0), cause::FENCE0_UDF << 2);
     assert_eq!(bench.waiting(0, 0), Some(Waiting::Failed));
 }
@@ -98,7 +98,7 @@ fn only_the_stream_with_the_error_stops() {
     assert_eq!(bench.values(), [1]);
     assert!(bench.machine.take_events().contains(&0));
     bench.submit(0, 0, &message(2));
-    assert_eq!(bench.values(), [], "a doorbell does not revive it");
+    assert_eq!(bench.values(), [0; 0], "a doorbell does not revive it");
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_stop_takes_effect_between_packets_and_is_taken_back() {
     bench.rest();
     assert_eq!(bench.waiting(0, 0), Some(Waiting::Stopped));
     bench.fence(0, 0, 0, 1);
-    assert_eq!(bench.values(), []);
+    assert_eq!(bench.values(), [0; 0]);
     bench.machine.write_register(0, regs::GLBL_CFG1, 0);
     bench.rest();
     assert_eq!(bench.values(), [7]);

@@ -154,7 +154,7 @@ fn one_guest(
         ..Config::default()
     };
 
-    ticket.next()?;
+    ticket.take_turn()?;
     let mut session = Session::start(Arc::clone(&environment.tools), config)?;
     let card = session.card().context("the session has no card")?;
     match server {
@@ -170,7 +170,7 @@ fn one_guest(
             Seen::Launched { process, .. } => reader.guest = Some(process),
             Seen::Output(bytes) => reader.feed(bytes)?,
             // The guest goes on when this returns.
-            Seen::Event(Event::AwaitingHost { token, .. }) if token == TURN => ticket.next()?,
+            Seen::Event(Event::AwaitingHost { token, .. }) if token == TURN => ticket.take_turn()?,
             _ => {}
         }
         for sample in reader.samples.drain(..) {

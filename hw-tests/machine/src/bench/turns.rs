@@ -54,7 +54,7 @@ impl Ticket<'_> {
     ///
     /// # Errors
     /// Another guest has failed, or the harness is interrupted.
-    pub fn next(&mut self) -> anyhow::Result<()> {
+    pub fn take_turn(&mut self) -> anyhow::Result<()> {
         self.end();
         let turn = self.round * self.turns.guests + self.guest;
         let mut state = self.turns.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +118,7 @@ mod tests {
                 scope.spawn(move || {
                     let mut ticket = turns.ticket(guest);
                     for round in 0..4 {
-                        ticket.next().unwrap();
+                        ticket.take_turn().unwrap();
                         order.lock().unwrap().push((round, guest));
                     }
                     ticket.done();
@@ -133,9 +133,9 @@ mod tests {
     fn a_guest_that_fails_ends_the_waiting_of_the_others() {
         let turns = Turns::new(2);
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| turns.ticket(1).next());
+            let waiting = scope.spawn(|| turns.ticket(1).take_turn());
             let mut failing = turns.ticket(0);
-            failing.next().unwrap();
+            failing.take_turn().unwrap();
             drop(failing);
             assert!(waiting.join().unwrap().unwrap_err().is::<Stopped>());
         });
