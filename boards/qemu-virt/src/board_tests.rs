@@ -81,7 +81,8 @@ fn in_lockstep_only_a_deadline_wakes_the_core() {
 fn a_card_of_another_version_is_refused() {
     let refused = |offset, value| FakeCard::with_page(|put| put(offset, value)).err();
     assert_eq!(refused(info::MAGIC, 7), Some(AttachError::Magic(7)));
-    assert_eq!(refused(info::VERSION, 2), Some(AttachError::Version(2)));
+    let other = info::VERSION_VALUE + 1;
+    assert_eq!(refused(info::VERSION, other), Some(AttachError::Version(other)));
     assert_eq!(
         refused(info::POSTED_ENTRIES, 4095),
         Some(AttachError::RingGeometry { posted: 4095, notify: core_block::NOTIFY_ENTRIES })

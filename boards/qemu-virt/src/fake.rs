@@ -16,6 +16,8 @@ pub const HOST_BYTES: u64 = 0x40_0000;
 pub const HBM_BYTES: u64 = 0x2800_0000;
 /// What the kick register holds before a kick.
 pub const NO_KICK: u32 = 0xFFFF_FFFF;
+/// What the register that makes blocks present holds before it is written.
+pub const NO_FETCH: u32 = 0xFFFF_FFFF;
 
 /// Zeroed memory. The small alignment lets the allocator take untouched pages from the system instead of clearing them.
 struct Memory {
@@ -91,6 +93,7 @@ impl FakeCard {
         let soc = unsafe { Soc::attach(&bars) }?;
         let card = Self { bar0, _backing: [host, hbm], soc };
         card.word(bar0::KICK).store(NO_KICK, Ordering::Relaxed);
+        card.word(bar0::HBM_FETCH).store(NO_FETCH, Ordering::Relaxed);
         Ok(card)
     }
 

@@ -8,7 +8,8 @@
 //! * [`board::Board`] - all ports of one core and [`board::Board::wait_for_work`].
 //! * `el3` - boot ROM only: entry, hand-over, the resident monitor. [`smc`] - how other images call it.
 //! * `el` - entry of the images at Secure EL1, parking. `fault`, `epitaph` - what happens on a fatal error.
-//! * [`pci`], [`soc`] - the SoC-side function; [`posted`], [`notify`], [`ring`], [`shadow`], [`memory`], [`translation`] - its parts.
+//! * [`pci`], [`soc`] - the SoC-side function; [`posted`], [`notify`], [`ring`], [`shadow`], [`hbm`],
+//!   [`memory`], [`translation`] - its parts.
 //! * `stage` - what ROM and boot-fit share. [`boot_info`] - what the stages hand over. [`memory_map`] - every address.
 //! * `log` (defmt), `text`, `pmu`, [`clock`], `timer`, `gic`, `paging`, `heap`, `cores`.
 //!
@@ -21,6 +22,7 @@ pub mod barrier;
 pub mod board;
 pub mod boot_info;
 pub mod clock;
+pub mod hbm;
 pub mod memory;
 pub mod memory_map;
 pub mod notify;

@@ -9,6 +9,7 @@ use coxswain_abi::regs::{self, mmu};
 use coxswain_abi::soc::Attributes;
 use coxswain_core::ports::{CardMemory, DeviceMemory, HostMemory, OutOfRange, ReadError, Registers};
 
+use crate::hbm::HbmWindow;
 use crate::shadow::Shadow;
 use crate::soc::Soc;
 use crate::translation::Translator;
@@ -22,7 +23,7 @@ const TRANSLATION_RETRIES: usize = 16;
 /// Reads of device memory as an initiator of the card.
 #[derive(Debug)]
 pub struct DeviceReader {
-    hbm: Window,
+    hbm: HbmWindow,
     sram: Window,
     host: Window,
     shadow: Shadow,
@@ -167,7 +168,7 @@ impl HostMemory for HostWindow {
 #[derive(Debug, Clone, Copy)]
 pub struct CardWindow {
     sram: Window,
-    hbm: Window,
+    hbm: HbmWindow,
 }
 
 impl CardWindow {
@@ -177,30 +178,33 @@ impl CardWindow {
         Self { sram: soc.sram, hbm: soc.hbm }
     }
 
-    /// The window that `address` lies in and the offset inside.
-    fn find(&self, address: u64) -> Option<(&Window, u64)> {
-        if regs::within(address, regs::SRAM_BASE, regs::SRAM_SIZE) {
-            Some((&self.sram, address - regs::SRAM_BASE))
-        } else if regs::within(address, regs::HBM_BASE, regs::HBM_SIZE) {
-            Some((&self.hbm, address - regs::HBM_BASE))
-        } else {
-            None
-        }
+    /// The offset in SRAM; `None` when `address` lies elsewhere.
+    fn in_sram(address: u64) -> Option<u64> {
+        regs::within(address, regs::SRAM_BASE, regs::SRAM_SIZE).then(|| address - regs::SRAM_BASE)
+    }
+
+    /// The offset in HBM; `None` when `address` lies elsewhere.
+    fn in_hbm(address: u64) -> Option<u64> {
+        regs::within(address, regs::HBM_BASE, regs::HBM_SIZE).then(|| address - regs::HBM_BASE)
     }
 }
 
 impl CardMemory for CardWindow {
     fn read(&self, address: u64, out: &mut [u8]) -> Result<(), OutOfRange> {
-        match self.find(address) {
-            Some((window, offset)) if window.read_bytes(offset, out) => Ok(()),
-            _ => Err(OutOfRange { address }),
-        }
+        let is_read = match (Self::in_sram(address), Self::in_hbm(address)) {
+            (Some(offset), _) => self.sram.read_bytes(offset, out),
+            (_, Some(offset)) => self.hbm.read_bytes(offset, out),
+            _ => false,
+        };
+        if is_read { Ok(()) } else { Err(OutOfRange { address }) }
     }
 
     fn write(&mut self, address: u64, data: &[u8]) -> Result<(), OutOfRange> {
-        match self.find(address) {
-            Some((window, offset)) if window.write_bytes(offset, data) => Ok(()),
-            _ => Err(OutOfRange { address }),
-        }
+        let is_written = match (Self::in_sram(address), Self::in_hbm(address)) {
+            (Some(offset), _) => self.sram.write_bytes(offset, data),
+            (_, Some(offset)) => self.hbm.write_bytes(offset, data),
+            _ => false,
+        };
+        if is_written { Ok(()) } else { Err(OutOfRange { address }) }
     }
 }

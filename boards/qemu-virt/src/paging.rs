@@ -110,7 +110,8 @@ impl Builder {
         self.map_length(base + bar0::SRAM, bar0::SRAM_WINDOW, DATA)?;
         self.map_length(base + bar0::SHADOW, bar0::SHADOW_SIZE, READ_ONLY)?;
         self.map_length(base + bar0::INFO, PAGE, READ_ONLY)?;
-        self.map(base + bar0::CONTROL, base + bar0::MAPPED, DATA)?;
+        self.map(base + bar0::CONTROL, base + bar0::HBM_BLOCKS, DATA)?;
+        self.map_length(base + bar0::HBM_BLOCKS, bar0::HBM_BLOCKS_SIZE, READ_ONLY)?;
         self.map_length(base + bar0::KICK, PAGE, DEVICE)?;
         self.map_length(bars.bar2, soc.host.bytes(), DATA)?;
         self.map_length(bars.bar4, soc.hbm.bytes(), DATA)

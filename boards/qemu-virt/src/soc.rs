@@ -7,6 +7,7 @@ use coxswain_abi::regs;
 use coxswain_abi::soc::{bar0, core_block, info};
 
 use crate::boot_info::BarAddresses;
+use crate::hbm::HbmWindow;
 use crate::window::Window;
 
 /// Why the function's memory was refused.
@@ -56,7 +57,7 @@ pub struct Soc {
     /// Host memory, bus addresses from 0.
     pub(crate) host: Window,
     /// HBM, device addresses from 0.
-    pub(crate) hbm: Window,
+    pub(crate) hbm: HbmWindow,
     /// SRAM, device addresses from [`regs::SRAM_BASE`].
     pub(crate) sram: Window,
     /// The register shadow, CFG offsets: exactly [`bar0::SHADOW_SIZE`] bytes.
@@ -65,13 +66,27 @@ pub struct Soc {
     pub(crate) info: Window,
     posted_entries: u32,
     notify_entries: u32,
-    kick: *mut u32,
+    kick: TrappedRegister,
 }
 
-// SAFETY: `kick` is the address of a trapped register that takes 32-bit writes from any core; the windows are Send.
-unsafe impl Send for Soc {}
+/// A register of the function's trapped page. A write costs tens of microseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TrappedRegister(*mut u32);
+
+// SAFETY: the register takes 32-bit writes from any core, in any order.
+unsafe impl Send for TrappedRegister {}
 // SAFETY: as above.
-unsafe impl Sync for Soc {}
+unsafe impl Sync for TrappedRegister {}
+
+impl TrappedRegister {
+    /// Writes `value`; what the card does with it is done when this returns.
+    pub(crate) fn write(self, value: u32) {
+        if let Some(register) = core::ptr::NonNull::new(self.0.cast::<safe_mmio::fields::WriteOnly<u32>>()) {
+            // SAFETY: the register of the attached function, device memory; writes need no exclusion between cores.
+            unsafe { safe_mmio::UniqueMmioPointer::new(register) }.write(value);
+        }
+    }
+}
 
 /// Bytes of the information page.
 const INFO_BYTES: u64 = 0x1000;
@@ -89,8 +104,10 @@ impl Soc {
         let base = bars.bar0 as *mut u8;
         // SAFETY: the caller vouches for BAR0; all of `MAPPED` is backed by memory.
         let window = unsafe { Window::new(base, bar0::MAPPED) };
-        // SAFETY: KICK lies inside BAR0, right behind the mapped part.
-        let kick = unsafe { base.add(bar0::KICK as usize) }.cast::<u32>();
+        // SAFETY: KICK and HBM_FETCH lie inside BAR0, behind the mapped part.
+        let kick = TrappedRegister(unsafe { base.add(bar0::KICK as usize) }.cast());
+        // SAFETY: as above.
+        let fetch = TrappedRegister(unsafe { base.add(bar0::HBM_FETCH as usize) }.cast());
         // SAFETY: the constants of `bar0` lie inside BAR0 and are multiples of 4096.
         let part = |offset: u64, bytes: u64| unsafe { Window::new(base.add(offset as usize), bytes) };
         let page = part(bar0::INFO, INFO_BYTES);
@@ -118,8 +135,12 @@ impl Soc {
             bar0: window,
             // SAFETY: the caller vouches for BAR2, and the card says that `host` bytes of it are backed.
             host: unsafe { Window::new(bars.bar2 as *mut u8, host) },
-            // SAFETY: the caller vouches for BAR4, and the card says that `hbm` bytes of it are backed.
-            hbm: unsafe { Window::new(bars.bar4 as *mut u8, hbm) },
+            hbm: HbmWindow::new(
+                // SAFETY: the caller vouches for BAR4, and the card says that `hbm` bytes of it are backed.
+                unsafe { Window::new(bars.bar4 as *mut u8, hbm) },
+                part(bar0::HBM_BLOCKS, bar0::HBM_BLOCKS_SIZE),
+                fetch,
+            ),
             sram: part(bar0::SRAM, regs::SRAM_SIZE),
             shadow: part(bar0::SHADOW, bar0::SHADOW_SIZE),
             info: page,
@@ -223,19 +244,13 @@ impl Soc {
 /// The kick register with a core's number.
 #[derive(Debug, Clone, Copy)]
 pub struct Kick {
-    register: *mut u32,
+    register: TrappedRegister,
     core: u32,
 }
-
-// SAFETY: see `Soc`: a trapped register that takes 32-bit writes from any core.
-unsafe impl Send for Kick {}
 
 impl Kick {
     /// Makes the card look at this core's ring. Costs a trap: tens of microseconds.
     pub fn ring(&self) {
-        if let Some(register) = core::ptr::NonNull::new(self.register.cast::<safe_mmio::fields::WriteOnly<u32>>()) {
-            // SAFETY: the register of the attached function, device memory; writes need no exclusion between cores.
-            unsafe { safe_mmio::UniqueMmioPointer::new(register) }.write(self.core);
-        }
+        self.register.write(self.core);
     }
 }

@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use coxswain_abi::soc::info;
 
+use crate::hbm::HbmWindow;
 use crate::soc::Soc;
-use crate::window::Window;
 
 /// Entries of the cache; a power of two. A CB of 2 MiB pages needs one entry per stream and direction.
 const CACHE_ENTRIES: usize = 64;
@@ -39,7 +39,7 @@ const EMPTY: Entry = Entry { tag: u64::MAX, physical: 0 };
 /// The page walker with its cache.
 #[derive(Debug)]
 pub struct Translator {
-    hbm: Window,
+    hbm: HbmWindow,
     hop0: [Option<&'static AtomicU64>; ASIDS as usize],
     generation: Option<&'static AtomicU64>,
     cached_generation: u64,
@@ -93,7 +93,7 @@ impl Translator {
 }
 
 /// Walks the tables from `hop0` (0 = not loaded). `None` is a page fault; a table outside HBM is one as well.
-fn walk(hbm: &Window, hop0: u64, address: u64) -> Option<u64> {
+fn walk(hbm: &HbmWindow, hop0: u64, address: u64) -> Option<u64> {
     if hop0 == 0 {
         return None;
     }

@@ -35,6 +35,15 @@
 //! would tell the host of a success - until firmware has recorded the error with a [`WriteKind::SetBits`] of the stream's
 //! GLBL_STS1 register, which follows the dropped ones in the same ring.
 //!
+//! # Filled blocks of HBM
+//!
+//! A DMA core may fill tens of GiB with a pattern in a moment. The card does not store such a fill: it remembers the pattern
+//! of each *block* ([`hbm_block`]), and what BAR4 shows of the block is undefined until it is *present* again. The state of
+//! every block stands in [`bar0::HBM_BLOCKS`]. Before firmware accesses a block that is not present it writes the block's
+//! number to [`bar0::HBM_FETCH`]; the block is present when that write returns. A fill can come at any time: after a read
+//! firmware looks at the state again, and what was read counts when the state is the same. On silicon, and below
+//! [`hbm_block::ALWAYS_PRESENT`], there is nothing to look at.
+//!
 //! Source: `decisions.md` 3.
 
 /// PCI vendor of the SoC-side function.
@@ -64,6 +73,10 @@ pub mod bar0 {
     pub const CONTROL: u64 = 0x0600_1000;
     /// The first core's block; see [`super::core_block`].
     pub const CORE_BLOCKS: u64 = 0x0601_0000;
+    /// States of HBM's blocks; see [`super::hbm_block`]. Read-only for firmware.
+    pub const HBM_BLOCKS: u64 = 0x0700_0000;
+    /// Bytes of [`HBM_BLOCKS`], a multiple of 4096.
+    pub const HBM_BLOCKS_SIZE: u64 = super::hbm_block::COUNT * 4;
     /// Bytes that are mapped; the rest of the BAR is trapped.
     pub const MAPPED: u64 = 0x07FF_F000;
     /// Trapped 32-bit register: a write of a core number makes the card look at that core's posted-write ring.
@@ -71,6 +84,32 @@ pub mod bar0 {
     /// Trapped 32-bit register: a write of 1 asks for a reset of the management CPU (a warm restart from the ROM; card state
     /// stays).
     pub const CPU_RESET: u64 = 0x07FF_F004;
+    /// Trapped 32-bit register: a write of a block's number makes that block of HBM present before the write returns.
+    pub const HBM_FETCH: u64 = 0x07FF_F008;
+}
+
+/// Blocks of HBM that may be filled without being stored, and the words that tell their states.
+pub mod hbm_block {
+    /// Bytes of a block; block `n` starts at device address `n * SIZE`.
+    pub const SIZE: u64 = 0x4_0000;
+    /// Blocks of the whole HBM.
+    pub const COUNT: u64 = crate::regs::HBM_SIZE / SIZE;
+    /// HBM below this device address is always present: firmware and page tables lie there, and the driver never gives it to a
+    /// user.
+    pub const ALWAYS_PRESENT: u64 = 0x2000_0000;
+
+    /// Offset in BAR0 of the state of the block that holds `address`, a device address of HBM: a u32 that grows by one with
+    /// every change, modulo 2^32.
+    #[must_use]
+    pub const fn state(address: u64) -> u64 {
+        super::bar0::HBM_BLOCKS + address / SIZE * 4
+    }
+
+    /// True when a state says that the block is present.
+    #[must_use]
+    pub const fn is_present(state: u32) -> bool {
+        state & 1 == 0
+    }
 }
 
 /// The information page: offsets of little-endian fields. Written by the card only.
@@ -102,7 +141,7 @@ pub mod info {
     /// Value of [`MAGIC`]: "CXSW".
     pub const MAGIC_VALUE: u32 = 0x5753_5843;
     /// Value of [`VERSION`].
-    pub const VERSION_VALUE: u32 = 1;
+    pub const VERSION_VALUE: u32 = 2;
 }
 
 /// Board straps: bit 0 = static loader instead of COMMS, bits 5:4 = cores that do nothing but queues.

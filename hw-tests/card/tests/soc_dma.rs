@@ -218,7 +218,7 @@ fn a_halted_core_stops_within_a_transfer_and_resumes() {
     let card = Card::new();
     card.initialise();
     let base = dma_core::base(2);
-    card.dma(2, 0x0101_0101_0101_0101, HBM, 1 << 30, FILL);
+    card.long_fill(2, 0x0101_0101_0101_0101, HBM);
     eventually("the start", || card.memories.hbm.read_u64(HBM).unwrap() != 0);
     card.write(base + dma_core::CFG_1, 1);
     eventually("the halt", || card.read(base + dma_core::STS1) == 1);
@@ -230,7 +230,7 @@ fn a_halted_core_stops_within_a_transfer_and_resumes() {
     assert_eq!(card.read(base + 0x134), left, "nothing moves");
     card.write(base + dma_core::CFG_1, 0);
     card.until(is_done(2));
-    assert_eq!(card.memories.hbm.read_u64(HBM + (1 << 30) - 8).unwrap(), 0x0101_0101_0101_0101);
+    assert_eq!(card.memories.hbm.read_u64(HBM + (64 << 10) - 8).unwrap(), 0x0101_0101_0101_0101);
 }
 
 #[test]

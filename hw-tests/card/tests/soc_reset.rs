@@ -99,7 +99,7 @@ fn a_reset_empties_the_rings_and_tells_why() {
 fn a_reset_aborts_the_engines() {
     let card = Card::new();
     card.initialise();
-    card.dma(2, 0x0101_0101_0101_0101, 0x2000_0000, 1 << 30, commit::LIN | commit::MEM_SET);
+    card.long_fill(2, 0x0101_0101_0101_0101, 0x2000_0000);
     card.dma(2, 0x0202_0202_0202_0202, 0x1_0000_0000, 64, commit::LIN | commit::MEM_SET);
     eventually("the start", || card.memories.hbm.read_u64(0x2000_0000).unwrap() != 0);
     card.write(psoc::SW_ALL_RST, 1);

@@ -9,7 +9,7 @@ mod vfio_client;
 
 use std::time::Duration;
 
-use coxswain_abi::soc::bar0;
+use coxswain_abi::soc::{bar0, hbm_block};
 use vfio_bench::{Bench, HOST_BYTES};
 use vfio_client::{Client, words};
 
@@ -160,6 +160,35 @@ fn the_host_bars_are_sram_and_hbm() {
 }
 
 #[test]
+fn the_host_s_hbm_bar_reads_and_writes_memory_that_is_filled_and_not_stored() {
+    let bench = Bench::new();
+    let mut client = Client::connect(&bench.host_socket());
+    client.write_u32(CONFIG, 4, 2);
+    let filled = hbm_block::ALWAYS_PRESENT + hbm_block::SIZE;
+    bench.memories.hbm.fill(filled, 2 * hbm_block::SIZE, 0x1122_3344_5566_7788).unwrap();
+    assert_eq!(client.read_u32(4, filled + 4), 0x1122_3344);
+    client.write_u32(4, filled + 4, 5);
+    assert_eq!(bench.memories.hbm.read_u64(filled), Ok(0x5_5566_7788));
+    assert_eq!(client.read_u32(4, filled + hbm_block::SIZE), 0x5566_7788);
+    assert_eq!(bench.memories.hbm.stored_bytes().unwrap(), hbm_block::SIZE);
+}
+
+#[test]
+fn firmware_makes_a_filled_block_present_before_it_reads_its_mapping() {
+    let bench = Bench::new();
+    let mut client = Client::connect(&bench.soc_socket());
+    client.write_u32(CONFIG, 4, 2);
+    let filled = hbm_block::ALWAYS_PRESENT + 7 * hbm_block::SIZE;
+    bench.memories.hbm.fill(filled, hbm_block::SIZE, 0x1122_3344_5566_7788).unwrap();
+    let state = || bench.memories.soc.read_u32(hbm_block::state(filled)).unwrap();
+    assert!(!hbm_block::is_present(state()));
+    client.write_u32(0, bar0::HBM_FETCH, (filled / hbm_block::SIZE) as u32);
+    assert!(hbm_block::is_present(state()));
+    assert_eq!(bench.memories.hbm.stored_bytes().unwrap(), hbm_block::SIZE);
+    assert_eq!(bench.soc.counts().bad_trapped_writes, 0);
+}
+
+#[test]
 fn the_scripted_host_sees_what_a_client_sees() {
     let bench = Bench::new();
     bench.host.config_write_u32(4, 6);
@@ -190,12 +219,13 @@ fn the_kick_page_takes_kicks_of_existing_cores_and_reset_requests() {
     assert_eq!(bench.registers.take_log(), ["kick 0", "kick 3", "reset"]);
     client.write_u32(0, bar0::KICK, 4);
     client.write_u32(0, bar0::CPU_RESET, 2);
-    client.write_u32(0, bar0::KICK + 8, 0);
+    client.write_u32(0, bar0::KICK + 12, 0);
+    client.write_u32(0, bar0::HBM_FETCH, hbm_block::COUNT as u32);
     client.region_write(0, bar0::KICK, &[0; 8]).unwrap();
     assert_eq!(client.read_u32(0, bar0::KICK), 0);
     assert!(bench.registers.take_log().is_empty());
     let counts = bench.soc.counts();
-    assert_eq!((counts.kicks, counts.bad_trapped_writes), (2, 4));
+    assert_eq!((counts.kicks, counts.bad_trapped_writes), (2, 5));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The PCI function that the host sees: the accelerator itself.
 //!
 //! For: the driver's view (`gaudi-soc.md` 1): BAR0 = SRAM (mappable), BAR2 = flash window, scratchpad and registers
-//! (every access trapped), BAR4 = HBM (mappable), one MSI, and the ELBI window in configuration space that works before
-//! memory is enabled.
+//! (every access trapped), BAR4 = HBM (mappable where it is always stored, `memory/hbm.rs`), one MSI, and the ELBI window in
+//! configuration space that works before memory is enabled.
 //!
 //! Owns: PCI state, the ELBI registers, the iATU, the scratchpad.
 //!
@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use coxswain_abi::regs::{self, pcie};
+use coxswain_abi::soc::hbm_block;
 
 use super::config_space::{ConfigSpace, Identity};
 use super::iatu::{Iatu, Target};
@@ -358,11 +359,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Device for HostFunction {
     fn region(&self, index: usize) -> Region<'_> {
-        let whole = |len| vec![Area { offset: 0, len }];
+        let first = |len| vec![Area { offset: 0, len }];
         match index {
-            0 => Region { size: BAR0_SIZE, file: Some((self.memories.soc.fd(), whole(BAR0_SIZE))) },
+            0 => Region { size: BAR0_SIZE, file: Some((self.memories.soc.fd(), first(BAR0_SIZE))) },
             2 => Region { size: BAR2_SIZE, file: None },
-            4 => Region { size: BAR4_SIZE, file: Some((self.memories.hbm.fd(), whole(BAR4_SIZE))) },
+            // Behind it blocks of HBM may be filled and not stored; the host's accesses there are few, and trapped.
+            4 => Region { size: BAR4_SIZE, file: Some((self.memories.hbm.fd(), first(hbm_block::ALWAYS_PRESENT))) },
             CONFIG_REGION => Region { size: CONFIG_SIZE, file: None },
             _ => Region::default(),
         }

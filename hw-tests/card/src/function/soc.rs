@@ -4,7 +4,7 @@
 //! rings (mapped) and the kick page (trapped), BAR2 = the host's memory (mapped as far as it goes), BAR4 = HBM (mapped),
 //! one MSI per core.
 //!
-//! Owns: PCI state and the two trapped registers.
+//! Owns: PCI state and the three trapped registers.
 //!
 //! Never: takes a reset of this function for a reset of the card. QEMU resets and re-programs it whenever it resets the
 //! management CPU, in the middle of a host's SW_ALL_RST; nothing here waits for that host write (`decisions.md` 3.11).
@@ -28,7 +28,7 @@ const PAGE: u64 = 4096;
 /// Things firmware did that this card counts instead of doing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SocCounts {
-    /// Writes to the trapped page that are no kick of an existing core and no reset request.
+    /// Writes to the trapped page that are no kick of an existing core, no reset request and no existing block of HBM.
     pub bad_trapped_writes: u64,
     /// Kicks of any core.
     pub kicks: u64,
@@ -97,7 +97,7 @@ impl SocFunction {
         self.msi.set_allocated(config.msi_vectors(CORES as u32));
     }
 
-    /// Writes the trapped registers. Both are 32 bits wide; anything else on the page is counted.
+    /// Writes the trapped registers. They are 32 bits wide; anything else on the page is counted.
     fn trapped_write(&self, offset: u64, data: &[u8]) {
         let value = data.try_into().map(u32::from_le_bytes);
         match (offset, value) {
@@ -106,6 +106,7 @@ impl SocFunction {
                 self.bus.kick(core as usize);
             }
             (bar0::CPU_RESET, Ok(1)) => self.bus.request_cpu_reset(),
+            (bar0::HBM_FETCH, Ok(block)) if self.memories.hbm.make_present(u64::from(block)).is_ok() => {}
             _ => {
                 self.bad_trapped_writes.fetch_add(1, Ordering::Relaxed);
             }

@@ -13,10 +13,13 @@ use coxswain_abi::soc::{Attributes, bar0};
 use super::mmu::Mmu;
 use super::protection;
 use super::register_file::RegisterFile;
-use crate::memory::{Memories, SharedFile};
+use crate::memory::{Memories, OutOfBounds, SharedFile};
 
 /// Engines with a worker: DMA 0-7, TPC 0-7, numbered like their QMANs.
 pub(super) const ENGINES: usize = 16;
+
+/// Bytes of the bounce buffer of a copy.
+const COPY_BLOCK: usize = 4096;
 
 /// Memories, registers and MMU: what may be used without the bus lock.
 pub(super) struct Hardware {
@@ -65,13 +68,71 @@ impl Hardware {
         Self { mmu: Mmu::new(memories.clone(), registers.clone()), memories, registers, pause: Default::default() }
     }
 
-    /// The file behind a place.
-    pub fn file(&self, place: Place) -> &SharedFile {
+    /// The file behind a place that is not HBM.
+    fn file(&self, place: Place) -> Option<&SharedFile> {
         match place {
-            Place::Sram => &self.memories.soc,
-            Place::Hbm => &self.memories.hbm,
-            Place::Host => &self.memories.host,
+            Place::Sram => Some(&self.memories.soc),
+            Place::Host => Some(&self.memories.host),
+            Place::Hbm => None,
         }
+    }
+
+    /// Reads a resolved piece; `out` has its length.
+    pub fn read_bytes(&self, piece: Piece, out: &mut [u8]) -> Result<(), OutOfBounds> {
+        match self.file(piece.place) {
+            Some(file) => file.read_bytes(piece.offset, out),
+            None => self.memories.hbm.read_bytes(piece.offset, out),
+        }
+    }
+
+    /// Writes a resolved piece; `data` has its length.
+    pub fn write_bytes(&self, piece: Piece, data: &[u8]) -> Result<(), OutOfBounds> {
+        match self.file(piece.place) {
+            Some(file) => file.write_bytes(piece.offset, data),
+            None => self.memories.hbm.write_bytes(piece.offset, data),
+        }
+    }
+
+    /// Writes the 32-bit word at the start of a resolved piece after everything that precedes in program order.
+    pub fn store_release_u32(&self, piece: Piece, data: u32) -> Result<(), OutOfBounds> {
+        match self.file(piece.place) {
+            Some(file) => file.store_release_u32(piece.offset, data),
+            None => self.memories.hbm.store_release_u32(piece.offset, data),
+        }
+    }
+
+    /// Fills a resolved piece with the little-endian `pattern`, which begins at its first byte.
+    pub fn fill(&self, piece: Piece, pattern: u64) -> Result<(), OutOfBounds> {
+        match self.file(piece.place) {
+            Some(file) => file.fill(piece.offset, piece.len, pattern),
+            None => self.memories.hbm.fill(piece.offset, piece.len, pattern),
+        }
+    }
+
+    /// Copies as many bytes as `to` is long, ascending; `from` is as long at least. Where the two overlap, a byte may be read
+    /// before or after it is overwritten. HBM that is known to hold one pattern is copied as a fill, which may take no memory.
+    pub fn copy(&self, from: Piece, to: Piece) -> Result<(), OutOfBounds> {
+        let uniform = match from.place {
+            Place::Hbm => self.memories.hbm.uniform(from.offset, to.len)?,
+            Place::Sram | Place::Host => None,
+        };
+        if let Some(pattern) = uniform {
+            return self.fill(to, pattern);
+        }
+        if let (Some(source), Some(destination)) = (self.file(from.place), self.file(to.place)) {
+            return SharedFile::copy_between(source, from.offset, destination, to.offset, to.len);
+        }
+        let mut block = [0; COPY_BLOCK];
+        let mut done = 0;
+        while done < to.len {
+            let len = (to.len - done).min(COPY_BLOCK as u64);
+            // PANIC: `len` is at most the block's length.
+            let part = &mut block[..len as usize];
+            self.read_bytes(Piece { offset: from.offset + done, len, ..from }, part)?;
+            self.write_bytes(Piece { offset: to.offset + done, len, ..to }, part)?;
+            done += len;
+        }
+        Ok(())
     }
 
     /// The piece that starts at `address`, at most `len` bytes (`len` > 0) long.

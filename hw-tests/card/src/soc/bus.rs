@@ -204,7 +204,7 @@ impl Bus {
         match self.hardware.resolve(address, 4, access, true) {
             Ok(piece) if piece.place == Place::Host && self.is_disabled_queue(access) => Ok(()),
             // Release: whoever sees this word (a CQ entry, a fence) sees what was written before it.
-            Ok(piece) => self.hardware.file(piece.place).store_release_u32(piece.offset, data).map_err(|_| BusError),
+            Ok(piece) => self.hardware.store_release_u32(piece, data).map_err(|_| BusError),
             Err(refusal) => {
                 self.report_refusal(refusal, access.initiator(), true, address);
                 if dma::is_error(refusal) { Err(BusError) } else { Ok(()) }

@@ -108,8 +108,7 @@ impl Memory for GlobalMemory<'_> {
                 .map_err(|refusal| self.refused(refusal, self.read, false, at))?;
             let end = done + piece.len as usize;
             let part = out.get_mut(done..end).ok_or(MemoryFault { address: at })?;
-            let file = self.chip.hardware.file(piece.place);
-            file.read_bytes(piece.offset, part).map_err(|_| MemoryFault { address: at })?;
+            self.chip.hardware.read_bytes(piece, part).map_err(|_| MemoryFault { address: at })?;
             done = end;
         }
         Ok(())
@@ -133,8 +132,7 @@ impl Memory for GlobalMemory<'_> {
                 .map_err(|refusal| self.refused(refusal, self.write, true, at))?;
             let end = done + piece.len as usize;
             let part = data.get(done..end).ok_or(MemoryFault { address: at })?;
-            let file = self.chip.hardware.file(piece.place);
-            file.write_bytes(piece.offset, part).map_err(|_| MemoryFault { address: at })?;
+            self.chip.hardware.write_bytes(piece, part).map_err(|_| MemoryFault { address: at })?;
             done = end;
         }
         Ok(())

@@ -6,14 +6,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use coxswain_abi::regs::{dma_core, dma_core::commit};
-use coxswain_abi::soc::{Attributes, initiator};
+use coxswain_abi::soc::{Attributes, hbm_block, initiator};
 
 use super::address::{Hardware, Refusal};
 use super::register_file::RegisterFile;
-use crate::memory::SharedFile;
 
-/// Bytes moved between two looks at the pause flag: well below the millisecond that the driver waits after a halt.
-const CHUNK: u64 = 256 << 10;
+/// Most bytes moved between two looks at the pause flag: well below the millisecond that the driver waits after a halt. A
+/// block of HBM, so that a long transfer consists of whole blocks whatever its start and need not be stored if it is uniform.
+const CHUNK: u64 = hbm_block::SIZE;
 /// Bytes of a transfer that the committing thread moves itself.
 const SMALL: u128 = 64 << 10;
 /// Dimensions beyond the contiguous one.
@@ -202,7 +202,7 @@ impl Transfer {
     /// Moves the largest piece that is contiguous on both sides.
     fn step(&mut self, hardware: &Hardware) -> Result<(), (Refusal, u64, bool)> {
         let to = self.destination.address();
-        let mut len = self.destination.left_in_row().min(CHUNK);
+        let mut len = self.destination.left_in_row().min(CHUNK - to % CHUNK);
         let from = match &self.source {
             Source::Pattern(_) => None,
             Source::Memory(walk) => {
@@ -216,15 +216,14 @@ impl Transfer {
         };
         let piece = hardware.resolve(to, len, self.access, true).map_err(|refusal| (refusal, to, true))?;
         let len = piece.len;
-        let file = hardware.file(piece.place);
         let moved = match (&mut self.source, from) {
             (Source::Memory(walk), Some(from)) => {
-                let moved = SharedFile::copy_between(hardware.file(from.place), from.offset, file, piece.offset, len);
+                let moved = hardware.copy(from, piece);
                 walk.advance(len);
                 moved
             }
             (Source::Pattern(pattern), _) => {
-                let moved = file.fill(piece.offset, len, *pattern);
+                let moved = hardware.fill(piece, *pattern);
                 *pattern = pattern.rotate_right(8 * (len % 8) as u32);
                 moved
             }

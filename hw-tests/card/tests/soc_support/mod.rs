@@ -206,6 +206,15 @@ impl Card {
         self.write(base + dma_core::COMMIT, control);
     }
 
+    /// Starts a fill of 1 GiB on DMA core `index`: 16384 times the same 64 KiB at `to`. Neither the time that it takes nor the
+    /// memory depends on what the card need not store.
+    pub fn long_fill(&self, index: usize, pattern: u64, to: u64) {
+        const DST_COUNT_1: u32 = 0x54;
+        self.write(dma_core::base(index) + DST_COUNT_1, 1 << 14);
+        self.write(dma_core::base(index) + DST_COUNT_1 + 4, 0);
+        self.dma(index, pattern, to, 64 << 10, dma_core::commit::MEM_SET);
+    }
+
     /// What the harness does after a reset was asked for. The caller holds the CPU: nobody uses its side of the rings now.
     pub fn answer_reset(&self, reason: ResetReason) {
         self.soc.reset_state(reason);

@@ -1,12 +1,7 @@
-//! Memory files shared between the card and the two machines.
+//! A memory file, mapped for its whole life, with bounds-checked atomic accessors.
 //!
-//! For: SRAM with the register shadow and the rings ([`Memories::soc`]), HBM ([`Memories::hbm`]) and the host's memory
-//! ([`Memories::host`]). Each is one anonymous memory file that the card maps for its whole life and whose descriptor the
-//! vfio-user servers hand to the QEMUs.
-//!
-//! Owns: the mapping and every unsafe access to it. Callers see offsets and bounds-checked accessors only.
-//!
-//! Never: gives out a reference or a pointer into a mapping.
+//! For: everything that the card shares with other processes. Owns: the mapping and every unsafe access to it. Never: gives
+//! out a reference or a pointer into it.
 //!
 //! # Memory model
 //!
@@ -24,8 +19,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
-use coxswain_abi::{regs, soc::bar0};
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, SeekFrom};
 use rustix::mm::{MapFlags, ProtFlags};
 
 /// Page size of a memory file.
@@ -35,7 +29,7 @@ const PAGE: u64 = 4096;
 const BLOCK: usize = 4096;
 
 /// Zero fills of at least this many bytes give pages back instead of writing zeros.
-const PUNCH_THRESHOLD: u64 = 256 << 10;
+pub(super) const PUNCH_THRESHOLD: u64 = 256 << 10;
 
 /// An access that does not lie wholly inside the file, or is not naturally aligned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +133,37 @@ impl SharedFile {
         } else {
             Err(OutOfBounds { offset, len })
         }
+    }
+
+    /// True when no byte of the range is stored in the file, so that all of it is zero. False says nothing: a stored page may
+    /// be zero as well, and a file system without holes stores everything.
+    ///
+    /// # Errors
+    /// [`OutOfBounds`] when any byte lies outside the file.
+    pub fn is_hole(&self, offset: u64, len: u64) -> Result<bool, OutOfBounds> {
+        self.at(offset, len, 1)?;
+        match rustix::fs::seek(&self.fd, SeekFrom::Data(offset)) {
+            Ok(data) => Ok(data >= offset + len),
+            // Nothing is stored from here to the end.
+            Err(rustix::io::Errno::NXIO) => Ok(true),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Bytes that the file takes in memory.
+    ///
+    /// # Errors
+    /// The kernel refused to tell.
+    pub fn stored_bytes(&self) -> std::io::Result<u64> {
+        Ok(u64::try_from(rustix::fs::fstat(&self.fd)?.st_blocks).unwrap_or(0) * 512)
+    }
+
+    /// Checks that a range lies inside the file and starts on a multiple of `align`, a power of two.
+    ///
+    /// # Errors
+    /// [`OutOfBounds`] when it does not.
+    pub(super) fn check(&self, offset: u64, len: u64, align: u64) -> Result<(), OutOfBounds> {
+        self.at(offset, len, align).map(|_| ())
     }
 
     #[inline]
@@ -402,31 +427,6 @@ impl Drop for SharedFile {
         // SAFETY: `base` and `len` are those of the mapping made in `from_fd`; accessors borrow `self`, so none is running.
         // An error leaves the mapping in place, which is harmless.
         let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len as usize) };
-    }
-}
-
-/// The memories of one card.
-#[derive(Debug)]
-pub struct Memories {
-    /// SRAM, register shadow, information page and rings: the layout of [`coxswain_abi::soc::bar0`].
-    pub soc: SharedFile,
-    /// HBM, sparse, [`regs::HBM_SIZE`] bytes; offset = device address.
-    pub hbm: SharedFile,
-    /// The host's memory; offset = host bus address.
-    pub host: SharedFile,
-}
-
-impl Memories {
-    /// Creates all three, zero-filled, with `host_bytes` of host memory.
-    ///
-    /// # Errors
-    /// The kernel refused one of the files; or `host_bytes` is 0.
-    pub fn new(host_bytes: u64) -> std::io::Result<Self> {
-        Ok(Self {
-            soc: SharedFile::new("coxswain-soc", bar0::SIZE)?,
-            hbm: SharedFile::new("coxswain-hbm", regs::HBM_SIZE)?,
-            host: SharedFile::new("coxswain-host", host_bytes)?,
-        })
     }
 }
 
