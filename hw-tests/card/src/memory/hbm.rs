@@ -232,7 +232,8 @@ impl Hbm {
         self.file.store_release_u32(offset, value)
     }
 
-    /// Copies `out.len()` bytes from `offset`, any alignment. Nothing is copied on an error. Reading stores nothing.
+    /// Copies `out.len()` bytes from `offset`, any alignment. Nothing is copied on an error. Reading a filled block
+    /// does not store it.
     ///
     /// # Errors
     /// [`OutOfBounds`] when any byte lies outside HBM.

@@ -41,7 +41,7 @@ fn all_of_hbm_filled_with_a_pattern_takes_no_memory() {
         assert_eq!(memories.hbm.read_u32(offset + 4), Ok(0x1122_3344));
     }
     assert_eq!(bytes(&memories, BASE + SIZE - 3, 6), [0x33, 0x22, 0x11, 0x88, 0x77, 0x66]);
-    assert_eq!(stored(&memories), 0, "reading stores nothing");
+    assert_eq!(stored(&memories), 0, "reading a filled block does not store it");
     assert_eq!(memories.hbm.read_u64(ALWAYS_PRESENT - 8), Ok(0));
 }
 
