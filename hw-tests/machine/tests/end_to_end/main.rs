@@ -11,3 +11,4 @@ mod faults;
 mod loading;
 mod resets;
 mod rig;
+mod scrub;

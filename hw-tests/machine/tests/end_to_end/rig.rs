@@ -89,9 +89,10 @@ impl Rig {
         let outcome =
             session.run(&run, &mut |_| Ok(())).unwrap_or_else(|error| panic!("{error:#}\n{}", where_to_look(&folder)));
         let firmware_faults = session.firmware_log().fatal();
+        let hbm_stored = session.card().and_then(|card| card.memories().hbm.stored_bytes().ok());
         session.shut_down();
         let console = fs::read_to_string(folder.file(log::GUEST_CONSOLE)).unwrap_or_default();
-        Story { outcome, folder, guest_started, console, firmware_faults }
+        Story { outcome, folder, guest_started, console, firmware_faults, hbm_stored }
     }
 
     /// Measures through the driver.
@@ -122,6 +123,7 @@ pub struct Story {
     guest_started: Duration,
     console: String,
     firmware_faults: Vec<String>,
+    hbm_stored: Option<u64>,
 }
 
 impl Story {
@@ -215,6 +217,13 @@ impl Story {
         });
         let Some(end) = ended else { self.fail(format!("the step \"{what}\" did not end")) };
         (self.guest_started + begin, self.guest_started + end)
+    }
+
+    /// Bytes of memory that HBM took at the end.
+    #[track_caller]
+    pub fn hbm_stored(&self) -> u64 {
+        let Some(bytes) = self.hbm_stored else { self.fail("nobody knows what HBM takes") };
+        bytes
     }
 
     /// A file of the run folder as text.
