@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use coxswain_abi::packet::{self, MB, RB};
+use coxswain_abi::regs::dma_core::commit;
 use coxswain_abi::regs::psoc::{self, err0};
-use coxswain_abi::soc::straps;
+use coxswain_abi::soc::{hbm_block, straps};
 use coxswain_card::soc::QueueThread;
 use coxswain_host::exercise::exercise;
 use coxswain_host::{Host, HostError};
@@ -95,6 +97,45 @@ fn the_tour_gives_right_data_while_the_interpreter_serves_the_queues_beside_the_
         let burst = check(&session, scripted::burst(&session, &mut host, 500, 64));
         assert!(burst.kicks < 50, "{burst:?}: the firmware had nothing to do with the jobs");
     }
+}
+
+/// A command buffer of two blocks of HBM that a fill has written, and that the card therefore does not store: NOPs, and a
+/// message at the end.
+#[test]
+fn a_command_buffer_in_memory_that_was_only_filled_is_executed() {
+    const PROGRAM: u64 = hbm_block::ALWAYS_PRESENT + 8 * hbm_block::SIZE;
+    const BYTES: u64 = 2 * hbm_block::SIZE;
+    const ANSWER: u64 = PROGRAM + BYTES + 0x40;
+    /// The first stream of DMA2.
+    const QUEUE: u32 = 9;
+
+    let (ready, _one) = ready();
+    let session = start(ready);
+    let [_, boot_fit, control] = &ready.firmware.stages;
+    let card = session.card().unwrap();
+    let mut host = check(&session, Host::probe_within(card, scripted::bounds()));
+    check(&session, host.bring_up(&boot_fit.image, &control.image));
+    check(&session, host.open_context());
+    let fill = |pattern, bytes| packet::lin_dma(pattern, PROGRAM, bytes as u32, RB | commit::LIN | commit::MEM_SET);
+    check(&session, host.run(0, &fill(packet::nop(RB), BYTES + hbm_block::SIZE)));
+    let is_present = |offset| {
+        hbm_block::is_present(card.memories().soc.read_u32(hbm_block::state(PROGRAM + offset)).expect("the states"))
+    };
+    assert!([0, hbm_block::SIZE, BYTES].into_iter().all(|offset| !is_present(offset)), "the card stores the fill");
+    let message: Vec<u8> =
+        packet::msg_long(ANSWER, 0xC0FF_EE00, RB | MB).iter().flat_map(|word| word.to_le_bytes()).collect();
+    check(&session, host.link().write_device(PROGRAM + BYTES - message.len() as u64, &message));
+    assert!(!is_present(0) && is_present(hbm_block::SIZE) && !is_present(BYTES), "the write stores its block alone");
+    check(&session, host.submit_internal(QUEUE, PROGRAM, BYTES as u32));
+    let look = || {
+        let mut word = [0; 4];
+        host.link().read_device(ANSWER, &mut word).map_err(|error| error.to_string())?;
+        if word == 0xC0FF_EE00_u32.to_le_bytes() { Ok(()) } else { Err(format!("{word:x?}")) }
+    };
+    let answered = host.link().wait_until(scripted::bounds().job, || "the message".into(), look);
+    check(&session, answered);
+    assert!(is_present(0), "the firmware has asked for the first block");
+    assert!(card.memories().hbm.stored_bytes().expect("a size") >= 3 * hbm_block::SIZE);
 }
 
 /// What a host puts in the place of an image.
