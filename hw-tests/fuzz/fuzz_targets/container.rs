@@ -1,0 +1,6 @@
+//! `cargo fuzz`'s program around [`coxswain_fuzz::targets::container`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    coxswain_fuzz::targets::container::run(bytes);
+});

@@ -1,0 +1,6 @@
+//! `cargo fuzz`'s program around [`coxswain_fuzz::targets::queue_programs`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    coxswain_fuzz::targets::queue_programs::run(bytes);
+});
