@@ -18,11 +18,11 @@ pub mod opcodes;
 pub mod operand;
 pub mod sim;
 
+pub use self::object::{KernelObject, Metadata, ObjectError, kernel_text};
 pub use assemble::{AssembleError, assemble};
 pub use bundle::{BUNDLE_BYTES, Bundle};
 pub use decode::{DecodeError, Instruction, decode};
 pub use disassemble::disassemble;
-pub use object::{ObjectError, kernel_text};
 pub use sim::{Cause, Fault, FlatMemory, Launch, Memory, MemoryFault, Outcome, Tpc};
 
 /// Source of the kernel that clears the local memories, in the syntax of [`assemble()`]; built, it serves as `gaudi_tpc.bin`.
