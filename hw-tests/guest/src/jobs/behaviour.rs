@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, JobError};
 use super::many::Measured;
-use super::{arbiter, arbiter_slaves, control, delay, limits, ping, signals, streams, strided, threads};
+use super::{arbiter, arbiter_slaves, control, delay, kernels, limits, ping, signals, streams, strided, threads};
 
 /// Which one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,14 @@ pub enum Behaviour {
     Staged,
     /// [`signals::first_of_several`].
     FirstOfSeveral,
+    /// [`kernels::axpb`].
+    Axpb,
+    /// [`kernels::objects`].
+    Objects,
+    /// [`kernels::launches`].
+    Launches,
+    /// [`kernels::queued`].
+    QueuedLaunches,
 }
 
 impl Behaviour {
@@ -70,6 +78,10 @@ impl Behaviour {
             Self::Encapsulated => signals::encapsulated(bench),
             Self::Staged => signals::staged(bench, amount, seed),
             Self::FirstOfSeveral => signals::first_of_several(bench),
+            Self::Axpb => kernels::axpb(bench, amount, seed),
+            Self::Objects => kernels::objects(bench, seed),
+            Self::Launches => kernels::launches(bench, amount, seed),
+            Self::QueuedLaunches => kernels::queued(bench, amount, seed),
         }
     }
 }

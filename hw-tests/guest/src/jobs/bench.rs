@@ -91,6 +91,10 @@ pub struct Layout {
     pub hbm_second: u64,
     /// Bytes of each HBM area.
     pub hbm_bytes: u64,
+    /// Code for the TPCs, in HBM, at a multiple of 8 KiB.
+    pub kernels: u64,
+    /// Bytes of it.
+    pub kernel_bytes: u64,
 }
 
 impl Layout {
@@ -100,14 +104,18 @@ impl Layout {
     /// There is less memory than a Gaudi has.
     pub fn new(sram_base: u64, sram_size: u64, dram_base: u64, dram_size: u64) -> Result<Self, JobError> {
         const AREA: u64 = 128 << 20;
+        const KERNELS: u64 = 8 << 20;
         let programs = sram_base.next_multiple_of(0x1000);
         let sram = programs + 0x1_0000;
         let sram_bytes = (sram_base + sram_size).saturating_sub(sram);
-        if sram_bytes < 1 << 20 || dram_size < 2 * AREA {
+        if sram_bytes < 1 << 20 || dram_size < 2 * AREA + KERNELS {
             return Err(JobError::Claim(format!("too little memory: SRAM {sram_size} bytes, HBM {dram_size} bytes")));
         }
         let hbm = dram_base.next_multiple_of(0x1000);
-        Ok(Self { programs, sram, sram_bytes, hbm, hbm_second: hbm + AREA, hbm_bytes: AREA - 0x1000 })
+        let kernels = (hbm + 2 * AREA).next_multiple_of(0x2000);
+        let hbm_bytes = AREA - 0x1000;
+        let kernel_bytes = KERNELS - 0x4000;
+        Ok(Self { programs, sram, sram_bytes, hbm, hbm_second: hbm + AREA, hbm_bytes, kernels, kernel_bytes })
     }
 }
 
@@ -254,6 +262,7 @@ mod tests {
         assert_eq!(layout.programs, 0x7F_F000_1000);
         assert!(layout.sram + layout.sram_bytes <= 0x7F_F140_0000 && layout.sram >= layout.programs + 0x1000);
         assert!(layout.hbm + layout.hbm_bytes < layout.hbm_second);
+        assert!(layout.hbm_second + layout.hbm_bytes < layout.kernels && layout.kernels.is_multiple_of(0x2000));
         assert!(layout.sram_bytes > 16 << 20);
         assert!(Layout::new(0x80, 0x1000, 0, 1 << 30).is_err());
     }

@@ -148,6 +148,10 @@ pub const ENTRIES: &[Entry] = &[
     behaviour("encapsulated", "reserved signals, sent and waited for in parts", FULL, Behaviour::Encapsulated),
     behaviour("staged", "submissions in three stages", &[10], Behaviour::Staged),
     behaviour("first-of", "waiting for the first of several submissions", FULL, Behaviour::FirstOfSeveral),
+    behaviour("tpc-axpb", "y = a * x + b over eight TPCs; the amount is the floats", &[1 << 24], Behaviour::Axpb),
+    behaviour("tpc-objects", "the ten kernels of the public compiler over 1, 3 and 8 TPCs", FULL, Behaviour::Objects),
+    behaviour("tpc-launches", "kernels on eight TPCs, each round waited for", &[1000], Behaviour::Launches),
+    behaviour("tpc-queued", "kernels in a row on each of eight TPCs", &[100], Behaviour::QueuedLaunches),
     Entry {
         name: "fault-page",
         about: "fault: DMA0 reads an address that is not mapped",
@@ -260,6 +264,8 @@ impl Request {
             Kind::Latency | Kind::Small | Kind::Streams | Kind::Full => SLOT as u64,
             Kind::Behaviour(Behaviour::Threads) => SLOT as u64,
             Kind::Behaviour(Behaviour::LongExternal | Behaviour::LongInternal) => self.amount,
+            // Read and written.
+            Kind::Behaviour(Behaviour::Axpb) => 8 * self.amount,
             Kind::Fault(_) | Kind::Bad(_) | Kind::Behaviour(_) => 0,
             _ => self.amount,
         }

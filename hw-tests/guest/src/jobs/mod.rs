@@ -5,6 +5,7 @@
 //! * [`copy`], [`internal`]: copies; [`many`], [`threads`], [`limits`]: many submissions and large buffers;
 //! * [`streams`], [`ping`], [`arbiter`], [`arbiter_slaves`]: streams and engines that wait for each other;
 //! * [`strided`], [`control`], [`delay`]: what single packets can do;
+//! * [`kernels`]: kernels on the TPCs;
 //! * [`signals`]: the driver's own synchronisation; [`behaviour`]: all of these by name;
 //! * [`faults`], [`bad_packets`]: jobs that must end with an error;
 //! * [`packets`]: the command buffers, built without a card; [`programs`]: those of internal queues;
@@ -29,6 +30,7 @@ pub mod delay;
 pub mod faults;
 pub mod internal;
 pub mod inventory;
+pub mod kernels;
 pub mod limits;
 pub mod many;
 pub mod measure;
