@@ -52,6 +52,8 @@ fn errors_name_line_slot_operation_and_mistake() {
         ("nop; jmpr nowhere; nop; nop", "line 1: label `nowhere` is not defined"),
         ("L: nop ;; L: nop", "line 1: label `L` is defined twice"),
         ("nop\nend:", "line 2: no bundle follows the label"),
+        ("nop 0", "line 1: `0` is not a number of bundles from 1 to 2047"),
+        ("nop\nnop x", "line 2: `x` is not a number of bundles from 1 to 2047"),
         ("1a: nop", "line 1: `1a` is no label name"),
         ("S3: nop", "line 1: `S3` is no label name"),
         (
@@ -189,4 +191,14 @@ fn no_text_makes_the_assembler_panic() {
         }
         let _ = assemble(&text);
     }
+}
+
+#[test]
+fn a_nop_with_a_number_is_that_many_bundles() {
+    assert_eq!(assemble("nop 3 ;; nop; halt; halt; nop"), assemble("nop ;; nop ;; nop ;; nop; halt; halt; nop"));
+    // A label in front names the first of them, one behind the bundle after the last.
+    let counted = assemble("L: nop 2 ;; nop; jmpr L; nop; nop ;; nop; jmpr E; nop; nop ;; nop 4 ;; E: nop");
+    let written =
+        assemble("nop ;; nop ;; nop; jmpr -64; nop; nop ;; nop; jmpr 160; nop; nop ;; nop;;nop;;nop;;nop ;; nop");
+    assert_eq!(counted, written);
 }

@@ -47,6 +47,8 @@ pub enum Behaviour {
     Axpb,
     /// [`kernels::objects`].
     Objects,
+    /// [`kernels::own`].
+    OwnKernels,
     /// [`kernels::launches`].
     Launches,
     /// [`kernels::queued`].
@@ -80,6 +82,7 @@ impl Behaviour {
             Self::FirstOfSeveral => signals::first_of_several(bench),
             Self::Axpb => kernels::axpb(bench, amount, seed),
             Self::Objects => kernels::objects(bench, seed),
+            Self::OwnKernels => kernels::own(bench, seed),
             Self::Launches => kernels::launches(bench, amount, seed),
             Self::QueuedLaunches => kernels::queued(bench, amount, seed),
         }

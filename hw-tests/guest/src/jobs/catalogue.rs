@@ -150,6 +150,7 @@ pub const ENTRIES: &[Entry] = &[
     behaviour("first-of", "waiting for the first of several submissions", FULL, Behaviour::FirstOfSeveral),
     behaviour("tpc-axpb", "y = a * x + b over eight TPCs; the amount is the floats", &[1 << 24], Behaviour::Axpb),
     behaviour("tpc-objects", "the ten kernels of the public compiler over 1, 3 and 8 TPCs", FULL, Behaviour::Objects),
+    behaviour("tpc-kernels", "our own kernels over 1, 3 and 8 TPCs", FULL, Behaviour::OwnKernels),
     behaviour("tpc-launches", "kernels on eight TPCs, each round waited for", &[1000], Behaviour::Launches),
     behaviour("tpc-queued", "kernels in a row on each of eight TPCs", &[100], Behaviour::QueuedLaunches),
     Entry {

@@ -5,7 +5,7 @@ use super::many::Measured;
 use super::packets::{Packets, QUEUE_TO_DEVICE};
 use crate::device::{DeviceError, HostBuffer};
 use crate::launch::{Launches, Loaded, Loader};
-use coxswain_kernels::cases::{Case, POISON, compiled};
+use coxswain_kernels::cases::{Case, POISON, built, compiled};
 use coxswain_kernels::packets::Order;
 use coxswain_kernels::{Dispatch, Element, Kernel, KernelError, Tensor};
 use std::time::{Duration, Instant};
@@ -31,6 +31,14 @@ impl From<KernelError> for JobError {
 /// A submission failed, or a result is wrong.
 pub fn objects(bench: &Bench<'_>, seed: u64) -> Result<Measured, JobError> {
     run_cases(bench, &compiled::all(seed)?)
+}
+
+/// Our own kernels.
+///
+/// # Errors
+/// A submission failed, or a result is wrong.
+pub fn own(bench: &Bench<'_>, seed: u64) -> Result<Measured, JobError> {
+    run_cases(bench, &built::all(seed))
 }
 
 /// Every case along all its dimensions on one, three and all engines.

@@ -3,6 +3,7 @@
 //! For: the same checks in the simulator alone and through a driver. A case owns the contents of its tensors and how exactly the
 //! result must be met; it does not know where the memory is. Everything depends on the seed alone.
 
+pub mod built;
 pub mod compiled;
 mod numbers;
 

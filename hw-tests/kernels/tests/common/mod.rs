@@ -15,6 +15,16 @@ const BUDGET: u64 = 1 << 34;
 /// # Panics
 /// When the result is not right, or memory outside of the output has changed.
 pub fn run(case: &Case, dimension: usize, engines: &[u8], shift: usize) -> Vec<u64> {
+    execute(case, dimension, engines, shift, 0)
+}
+
+/// The same with every result held back for `delay` bundles.
+#[allow(dead_code, reason = "compiled code does not run with a delay")]
+pub fn run_delayed(case: &Case, dimension: usize, engines: &[u8], delay: usize) -> Vec<u64> {
+    execute(case, dimension, engines, 0, delay)
+}
+
+fn execute(case: &Case, dimension: usize, engines: &[u8], shift: usize, delay: usize) -> Vec<u64> {
     let name = case.kernel.name();
     let mut at = case.kernel.code().len().next_multiple_of(CODE_ALIGNMENT as usize);
     let mut places = Vec::new();
@@ -35,6 +45,7 @@ pub fn run(case: &Case, dimension: usize, engines: &[u8], shift: usize) -> Vec<u
     let mut retired = Vec::new();
     for part in dispatch.parts(BASE, None).unwrap() {
         let mut tpc = Tpc::new();
+        tpc.set_write_delay(delay);
         tpc.start(&part.launch);
         assert_eq!(tpc.run(&mut memory, BUDGET), Outcome::Halted, "{name}, engine {}", part.engine);
         retired.push(tpc.retired());
@@ -44,7 +55,7 @@ pub fn run(case: &Case, dimension: usize, engines: &[u8], shift: usize) -> Vec<u
     memory.read(BASE, &mut found).unwrap();
     let output = *places.last().unwrap();
     let range = output..output + case.output.bytes.len();
-    let how = format!("{name} over {engines:?} along {dimension}, shifted by {shift}");
+    let how = format!("{name} over {engines:?} along {dimension}, shifted by {shift}, delayed by {delay}");
     case.check(&found[range.clone()]).unwrap_or_else(|wrong| panic!("{how}: {wrong}"));
     found[range.clone()].copy_from_slice(&image[range]);
     assert!(found == image, "{how}: a store outside of the output");

@@ -1,7 +1,7 @@
 //! From text to bundles.
 //!
 //! The syntax is that of `tpc-vectors.csv`. One bundle per line, or several separated by `;;`; a bundle is four slots
-//! `LOAD; SPU; VPU; STORE`, or `nop` alone, or a `loop` alone. `name:` in front of a bundle is a label; `//` starts a comment.
+//! `LOAD; SPU; VPU; STORE`, or `nop` alone, or a `loop` alone; `nop 7` stands for seven bundles of `nop`. `name:` in front of a bundle is a label; `//` starts a comment.
 //! The end of a loop is named by the first bundle *behind* its body.
 //! Owns the checks of what the encoding cannot express: one immediate per bundle, bits shared by two slots, the common predicate of
 //! LOAD and STORE, distances. It does not check the timing rules of hand-written code (`tpc.md` 8): the simulator's write delay does.
@@ -67,7 +67,9 @@ pub fn assemble(source: &str) -> Result<Vec<u8>, AssembleError> {
                 continue;
             }
             dangling = None;
-            statements.push((line_number, parse_statement(text).map_err(fail)?));
+            let count = repetition(text).map_err(fail)?;
+            let statement = parse_statement(if count.is_some() { "nop" } else { text }).map_err(fail)?;
+            statements.extend(core::iter::repeat_n((line_number, statement), count.unwrap_or(1)));
         }
     }
     if let Some(line) = dangling {
@@ -96,6 +98,21 @@ pub fn assemble(source: &str) -> Result<Vec<u8>, AssembleError> {
     Ok(code)
 }
 
+/// The number of bundles that `nop N` stands for.
+fn repetition(text: &str) -> Result<Option<usize>, String> {
+    let Some(count) = text.strip_prefix("nop").filter(|rest| rest.starts_with(char::is_whitespace)) else {
+        return Ok(None);
+    };
+    let count = count.trim();
+    if count.starts_with(';') {
+        return Ok(None);
+    }
+    match count.parse() {
+        Ok(number @ 1..=2047) => Ok(Some(number)),
+        _ => Err(format!("`{count}` is not a number of bundles from 1 to 2047")),
+    }
+}
+
 fn is_label(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
@@ -104,7 +121,7 @@ fn is_label(name: &str) -> bool {
 }
 
 /// Where a branch or a loop end points.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Target {
     Distance(i64),
     Label(String),
@@ -120,7 +137,7 @@ impl Target {
 }
 
 /// A bundle whose branch distance is not filled in yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Statement {
     bundle: Bundle,
     is_loop: bool,
