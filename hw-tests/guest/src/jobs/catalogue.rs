@@ -6,6 +6,7 @@ use super::bench::{Bench, JobError};
 use super::copy::{self, Case, Direction};
 use super::faults::{self, Fault};
 use super::internal;
+use super::kernel_faults::{self, KernelFault};
 use super::many::{self, Measured, SLOT};
 use super::packets::EXTERNAL_QUEUES;
 use super::record::Record;
@@ -55,6 +56,7 @@ enum Kind {
     Behaviour(Behaviour),
     Fault(Fault),
     Bad(Bad),
+    Kernel(KernelFault),
 }
 
 /// An entry for a behaviour.
@@ -65,6 +67,11 @@ const fn behaviour(name: &'static str, about: &'static str, amounts: &'static [u
 /// An entry for a wrong packet on an internal queue.
 const fn bad(name: &'static str, about: &'static str, what: Bad) -> Entry {
     Entry { name, about, amounts: FULL, kind: Kind::Bad(what) }
+}
+
+/// An entry for a wrong kernel.
+const fn kernel(name: &'static str, about: &'static str, what: KernelFault) -> Entry {
+    Entry { name, about, amounts: FULL, kind: Kind::Kernel(what) }
 }
 
 /// All jobs, in the order in which they run.
@@ -180,6 +187,13 @@ pub const ENTRIES: &[Entry] = &[
     bad("fault-fence-over", "fault: it raises a fence counter beyond its limit", Bad::FenceOver),
     bad("fault-table", "fault: its predicate table is not mapped", Bad::Table),
     bad("fault-stop", "fault: it meets a packet that stops it", Bad::Stop),
+    kernel("fault-tpc-instruction", "fault: a kernel on TPC5 that is no instruction", KernelFault::Instruction),
+    kernel("fault-tpc-load", "fault: it loads from an address that is not mapped", KernelFault::Load),
+    kernel("fault-tpc-store", "fault: it stores to one", KernelFault::Store),
+    kernel("fault-tpc-local", "fault: it reads beyond its local memory", KernelFault::Local),
+    kernel("fault-tpc-jump", "fault: it jumps out of the address space", KernelFault::Jump),
+    kernel("fault-tpc-reg-read", "fault: it reads a register that is not there", KernelFault::RegisterRead),
+    kernel("fault-tpc-reg-write", "fault: it writes one", KernelFault::RegisterWrite),
 ];
 
 /// A job and what to run it with.
@@ -241,7 +255,7 @@ impl Entry {
     /// True for a job that passes when the card is reset because of it: nothing can run behind it in the same process.
     #[must_use]
     pub fn is_fault(&self) -> bool {
-        matches!(self.kind, Kind::Fault(_) | Kind::Bad(_))
+        matches!(self.kind, Kind::Fault(_) | Kind::Bad(_) | Kind::Kernel(_))
     }
 }
 
@@ -267,7 +281,7 @@ impl Request {
             Kind::Behaviour(Behaviour::LongExternal | Behaviour::LongInternal) => self.amount,
             // Read and written.
             Kind::Behaviour(Behaviour::Axpb) => 8 * self.amount,
-            Kind::Fault(_) | Kind::Bad(_) | Kind::Behaviour(_) => 0,
+            Kind::Fault(_) | Kind::Bad(_) | Kind::Kernel(_) | Kind::Behaviour(_) => 0,
             _ => self.amount,
         }
     }
@@ -301,7 +315,7 @@ impl Request {
             Kind::HostSram | Kind::SramHost | Kind::SramHbm => fits(layout.sram_bytes)?,
             Kind::HostHbm | Kind::HbmHost | Kind::HbmHbm | Kind::FillHbm => fits(layout.hbm_bytes)?,
             Kind::Latency | Kind::Small | Kind::Streams | Kind::Full => {}
-            Kind::Behaviour(_) | Kind::Fault(_) | Kind::Bad(_) => {}
+            Kind::Behaviour(_) | Kind::Fault(_) | Kind::Bad(_) | Kind::Kernel(_) => {}
         }
         Ok(match self.entry.kind {
             Kind::HostSram => single(copy::copy(bench, Direction::ToDevice, layout.sram, case, seed)?),
@@ -316,6 +330,7 @@ impl Request {
             Kind::Streams => many(many::in_flight(bench, count, EXTERNAL_QUEUES, seed)?),
             Kind::Full => many(many::full_queue(bench, seed)?),
             Kind::Behaviour(behaviour) => many(behaviour.run(bench, count, seed)?),
+            Kind::Kernel(fault) => single(vec![kernel_faults::provoke(bench, fault)?]),
             Kind::Bad(bad) => single(vec![bad_packets::provoke(bench, bad)?]),
             Kind::Fault(fault) => single(vec![faults::provoke(bench, fault)?]),
         })

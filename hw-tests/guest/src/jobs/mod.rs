@@ -7,7 +7,7 @@
 //! * [`strided`], [`control`], [`delay`]: what single packets can do;
 //! * [`kernels`]: kernels on the TPCs;
 //! * [`signals`]: the driver's own synchronisation; [`behaviour`]: all of these by name;
-//! * [`faults`], [`bad_packets`]: jobs that must end with an error;
+//! * [`faults`], [`bad_packets`], [`kernel_faults`]: jobs that must end with an error;
 //! * [`packets`]: the command buffers, built without a card; [`programs`]: those of internal queues;
 //! * [`chain`]: data that shows in which order it was handed on;
 //! * [`mod@measure`]: submissions per second and their latency, for the harness's `bench`;
@@ -30,6 +30,7 @@ pub mod delay;
 pub mod faults;
 pub mod internal;
 pub mod inventory;
+pub mod kernel_faults;
 pub mod kernels;
 pub mod limits;
 pub mod many;

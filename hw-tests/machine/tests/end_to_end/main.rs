@@ -8,6 +8,7 @@
 mod bad_images;
 mod bench;
 mod faults;
+mod kernels;
 mod loading;
 mod resets;
 mod rig;
