@@ -17,7 +17,7 @@ pub fn all(seed: u64) -> Result<Vec<Case>, KernelError> {
     [
         add_f32,
         add_i32,
-        axpb_f32,
+        |numbers: &mut Numbers| axpb_f32(numbers, &[1000, 2]),
         cast_f32_to_bf16,
         fold_local_f32,
         leaky_relu_f32,
@@ -82,12 +82,16 @@ fn add_i32(numbers: &mut Numbers) -> Result<Case, KernelError> {
     case(ADD_I32, inputs, (I32, &sizes, sum), vec![], 64)
 }
 
-fn axpb_f32(numbers: &mut Numbers) -> Result<Case, KernelError> {
-    let sizes = [1000, 2];
-    let (x, scale, offset) = (numbers.floats(2000), numbers.float(), numbers.float());
+/// `axpb_f32` on a tensor of two dimensions.
+///
+/// # Errors
+/// The object cannot be loaded.
+pub fn axpb_f32(numbers: &mut Numbers, sizes: &[u32; 2]) -> Result<Case, KernelError> {
+    let count = sizes[0] as usize * sizes[1] as usize;
+    let (x, scale, offset) = (numbers.floats(count), numbers.float(), numbers.float());
     let result = x.iter().map(|x| x.mul_add(scale, offset).to_bits()).collect();
     let scalars = vec![scale.to_bits(), offset.to_bits()];
-    case(AXPB_F32, vec![Data::dense(F32, &sizes, bits(&x))], (F32, &sizes, result), scalars, 64)
+    case(AXPB_F32, vec![Data::dense(F32, sizes, bits(&x))], (F32, sizes, result), scalars, 64)
 }
 
 fn cast_f32_to_bf16(numbers: &mut Numbers) -> Result<Case, KernelError> {
