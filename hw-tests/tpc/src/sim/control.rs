@@ -99,6 +99,7 @@ impl LoopStack {
     ///
     /// Chosen: a jump out of the innermost active loop is an error, because nobody knows what becomes of its counter (compiled code
     /// never does it); a jump in the last bundle of a body does not end the iteration.
+    #[inline]
     pub(super) fn next(&mut self, flow: Flow, pc: u64, registers: &mut Registers) -> Result<u64, Trap> {
         if let Flow::Jump(target) = flow {
             self.refuse_in_delay_slot("a jump")?;
@@ -128,6 +129,7 @@ impl LoopStack {
     /// The address that follows the bundle at `pc`, where any number of active loops may end.
     ///
     /// Chosen: the counter keeps the first value that failed the comparison.
+    #[inline]
     fn behind(&mut self, pc: u64, registers: &mut Registers) -> Result<u64, Trap> {
         while let Some(innermost) = self.active.last_mut().filter(|active| active.end == pc) {
             innermost.counter = innermost.counter.wrapping_add(innermost.step);

@@ -124,8 +124,9 @@ impl Tpc {
 
     /// GEN_ADDR of both slots. Chosen: bounds are not checked; the access to the address is.
     pub(super) fn generated_address<O: SlotOp>(&self, operation: &Operation<O>) -> Result<u64, Trap> {
-        let tensor = descriptor::tensor(&self.descriptor, usize::from(operation.fields.bits(TENSOR)));
-        Ok(element_address(&tensor, self.coordinates(operation)?))
+        // PANIC: four bits number the sixteen tensors.
+        let tensor = &self.tensors[usize::from(operation.fields.bits(TENSOR))];
+        Ok(element_address(tensor, self.coordinates(operation)?))
     }
 
     /// The tensor of an access: named in the instruction or by a scalar register.
@@ -139,10 +140,10 @@ impl Tpc {
         } else {
             usize::from(operation.fields.bits(TENSOR))
         };
-        if number >= descriptor::TENSORS {
-            return Err(Trap::new(Cause::IllegalInstruction, format!("tensor {number} does not exist")));
-        }
-        Ok(descriptor::tensor(&self.descriptor, number))
+        self.tensors
+            .get(number)
+            .copied()
+            .ok_or_else(|| Trap::new(Cause::IllegalInstruction, format!("tensor {number} does not exist")))
     }
 
     fn load_tensor(&mut self, operation: &Operation<Op>, half: Half, memory: &mut dyn Memory) -> Result<(), Trap> {

@@ -38,7 +38,7 @@ pub use registers::{DIMENSIONS, Registers};
 pub use vector::{ByteMask, VECTOR_BYTES, Vector};
 
 use crate::bundle::{BUNDLE_BYTES, Bundle};
-use crate::decode::{Instruction, Slots, decode};
+use crate::decode::{Instruction, LoopInstruction, Slots, decode};
 use control::{Flow, LoopStack};
 use local::LocalMemory;
 
@@ -134,16 +134,63 @@ impl Trap {
 ///
 /// Chosen: 64 KiB of code like the hardware's cache, emptied at each launch, so that a kernel never runs with the code of an older one.
 /// Code that a kernel writes over itself takes effect at the next launch.
+#[derive(Default)]
 struct InstructionCache {
-    lines: Vec<Option<(u64, Instruction)>>,
+    lines: Vec<Line>,
+    /// Number of the launch; lines of other numbers are empty.
+    launch: u64,
+}
+
+struct Line {
+    launch: u64,
+    pc: u64,
+    instruction: Cached,
+}
+
+/// A bundle, ready to be executed.
+enum Cached {
+    /// All four slots do nothing.
+    Nothing,
+    Loop(LoopInstruction),
+    Slots(Slots),
 }
 
 const CACHED_BUNDLES: usize = 2048;
 
 impl InstructionCache {
-    fn slot(&mut self, pc: u64) -> &mut Option<(u64, Instruction)> {
-        // PANIC: the vector has CACHED_BUNDLES entries and the index is taken modulo that.
-        &mut self.lines[(pc / BUNDLE_BYTES as u64) as usize % CACHED_BUNDLES]
+    fn empty(&mut self) {
+        self.launch += 1;
+        if self.lines.is_empty() {
+            self.lines.resize_with(CACHED_BUNDLES, || Line { launch: 0, pc: 0, instruction: Cached::Nothing });
+        }
+    }
+
+    /// The bundle at `pc`, fetched and decoded unless it is here.
+    #[inline]
+    fn fetch(&mut self, pc: u64, memory: &mut dyn Memory) -> Result<&Cached, Trap> {
+        let index = (pc / BUNDLE_BYTES as u64) as usize % CACHED_BUNDLES;
+        // PANIC: `empty` made CACHED_BUNDLES lines before a kernel could run.
+        let line = &mut self.lines[index];
+        if line.pc != pc || line.launch != self.launch {
+            let instruction = fetch(pc, memory)?;
+            *line = Line { launch: self.launch, pc, instruction };
+        }
+        Ok(&line.instruction)
+    }
+}
+
+fn fetch(pc: u64, memory: &mut dyn Memory) -> Result<Cached, Trap> {
+    if !pc.is_multiple_of(BUNDLE_BYTES as u64) {
+        let text = format!("the program counter {pc:#x} is not a multiple of {BUNDLE_BYTES}");
+        return Err(Trap::new(Cause::IllegalInstruction, text));
+    }
+    let mut bytes = [0; BUNDLE_BYTES];
+    memory.read(pc, &mut bytes).map_err(Trap::read)?;
+    match decode(&Bundle::from_bytes(&bytes), pc) {
+        Ok(Instruction::Loop(instruction)) => Ok(Cached::Loop(instruction)),
+        Ok(Instruction::Slots(Slots { load: None, spu: None, vpu: None, store: None, .. })) => Ok(Cached::Nothing),
+        Ok(Instruction::Slots(slots)) => Ok(Cached::Slots(slots)),
+        Err(error) => Err(Trap::new(Cause::IllegalInstruction, error.to_string())),
     }
 }
 
@@ -152,6 +199,8 @@ pub struct Tpc {
     registers: Registers,
     local: LocalMemory,
     descriptor: [u8; DESCRIPTOR_BYTES],
+    /// What the descriptor says about tensors.
+    tensors: [Tensor; TENSORS],
     round_csr: u32,
     semaphore: u32,
     pc: u64,
@@ -186,13 +235,14 @@ impl Tpc {
             registers: Registers::new(),
             local: LocalMemory::new(),
             descriptor: [0; DESCRIPTOR_BYTES],
+            tensors: core::array::from_fn(|_| Launch::default().tensor(0)),
             round_csr: 0,
             semaphore: 0,
             pc: 0,
             running: false,
             retired: 0,
             loops: LoopStack::default(),
-            cache: InstructionCache { lines: Vec::new() },
+            cache: InstructionCache::default(),
         }
     }
 
@@ -202,6 +252,7 @@ impl Tpc {
     pub fn start(&mut self, launch: &Launch) {
         self.abort();
         self.descriptor = launch.descriptor;
+        self.tensors = core::array::from_fn(|index| launch.tensor(index));
         self.round_csr = launch.round_csr & 7;
         for index in 0..ARGUMENTS {
             self.registers.set_s(index as u8, launch.argument(index));
@@ -210,8 +261,7 @@ impl Tpc {
         self.registers.set_i(1, launch.index_space_size());
         self.local.vlm_limit = if launch.small_vector_memory() { SMALL_VLM_BYTES } else { VLM_BYTES };
         self.loops = LoopStack::default();
-        self.cache.lines.clear();
-        self.cache.lines.resize(CACHED_BUNDLES, None);
+        self.cache.empty();
         self.pc = launch.kernel_address();
         self.retired = 0;
         self.running = true;
@@ -222,11 +272,19 @@ impl Tpc {
     /// Memory is touched during this call only, so the caller may stop a kernel simply by not calling again, and may let time or
     /// other engines go on between calls.
     pub fn run(&mut self, memory: &mut dyn Memory, budget: u64) -> Outcome {
+        // Out of the engine while it runs: an instruction is read while registers are written.
+        let mut cache = core::mem::take(&mut self.cache);
+        let outcome = self.run_cached(&mut cache, memory, budget);
+        self.cache = cache;
+        outcome
+    }
+
+    fn run_cached(&mut self, cache: &mut InstructionCache, memory: &mut dyn Memory, budget: u64) -> Outcome {
         for _ in 0..budget {
             if !self.running {
                 return Outcome::Halted;
             }
-            if let Err(trap) = self.step(memory) {
+            if let Err(trap) = self.step(cache, memory) {
                 self.registers.discard_bundle();
                 self.abort();
                 return Outcome::Fault(Fault {
@@ -316,14 +374,15 @@ impl Tpc {
         self.registers.set_delay(bundles);
     }
 
-    fn step(&mut self, memory: &mut dyn Memory) -> Result<(), Trap> {
-        let instruction = self.fetch(memory)?;
-        let flow = match &instruction {
-            Instruction::Loop(instruction) => {
+    #[inline]
+    fn step(&mut self, cache: &mut InstructionCache, memory: &mut dyn Memory) -> Result<(), Trap> {
+        let flow = match cache.fetch(self.pc, memory)? {
+            Cached::Nothing => Flow::Next,
+            Cached::Loop(instruction) => {
                 self.loops.enter(instruction, self.pc, &mut self.registers)?;
                 Flow::Next
             }
-            Instruction::Slots(slots) => self.execute(slots, memory)?,
+            Cached::Slots(slots) => self.execute(slots, memory)?,
         };
         self.registers.end_bundle();
         self.retired += 1;
@@ -335,25 +394,6 @@ impl Tpc {
             }
         }
         Ok(())
-    }
-
-    fn fetch(&mut self, memory: &mut dyn Memory) -> Result<Instruction, Trap> {
-        let pc = self.pc;
-        if let Some((address, instruction)) = self.cache.slot(pc)
-            && *address == pc
-        {
-            return Ok(*instruction);
-        }
-        if !pc.is_multiple_of(BUNDLE_BYTES as u64) {
-            let text = format!("the program counter {pc:#x} is not a multiple of {BUNDLE_BYTES}");
-            return Err(Trap::new(Cause::IllegalInstruction, text));
-        }
-        let mut bytes = [0; BUNDLE_BYTES];
-        memory.read(pc, &mut bytes).map_err(Trap::read)?;
-        let instruction = decode(&Bundle::from_bytes(&bytes), pc)
-            .map_err(|error| Trap::new(Cause::IllegalInstruction, error.to_string()))?;
-        *self.cache.slot(pc) = Some((pc, instruction));
-        Ok(instruction)
     }
 
     fn execute(&mut self, slots: &Slots, memory: &mut dyn Memory) -> Result<Flow, Trap> {

@@ -120,8 +120,12 @@ impl Registers {
     }
 
     /// Ends a bundle: its results become visible, or wait.
+    #[inline]
     pub(super) fn end_bundle(&mut self) {
         if self.delay == 0 && self.delayed.is_empty() {
+            if self.pending.is_empty() {
+                return;
+            }
             let mut pending = core::mem::take(&mut self.pending);
             for write in pending.drain(..) {
                 self.apply(&write);
@@ -160,11 +164,7 @@ impl Registers {
                 if *mask == ByteMask::ALL {
                     *register = *value;
                 } else {
-                    for (byte, (old, new)) in register.0.iter_mut().zip(value.0).enumerate() {
-                        if mask.bit(byte) {
-                            *old = new;
-                        }
-                    }
+                    register.blend(value, mask);
                 }
             }
             Write::Vp(number, ref value, ref mask) => {

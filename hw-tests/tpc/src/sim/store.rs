@@ -5,6 +5,7 @@ use super::local::Half;
 use super::memory::Memory;
 use super::registers::Write;
 use super::tensor::{ReadModifyWrite, TensorAccess, element_of};
+use super::vector::Vector;
 use super::{Cause, Tpc, Trap};
 use crate::bundle::Field;
 use crate::decode::Operation;
@@ -116,14 +117,13 @@ impl Tpc {
         let pack = operation.switch(2);
         let value = *self.registers.v(self.vector_register(operation, Field::C)?);
         match (pack, access.width(), half) {
-            (false, ..) => access.store(memory, &value, |element| element, combine),
+            (false, ..) => access.store(memory, &value, combine),
             // Even lanes first, then odd ones.
-            (true, 2, Half::Both) => access.store(
-                memory,
-                &value,
-                |element| if element < 64 { 2 * element } else { 2 * (element - 64) + 1 },
-                combine,
-            ),
+            (true, 2, Half::Both) => {
+                let source = |element| if element < 64 { 2 * element } else { 2 * (element - 64) + 1 };
+                let packed = Vector::from_lanes(2, |element| value.lane(2, source(element)));
+                access.store(memory, &packed, combine)
+            }
             (true, ..) => Err(Trap::not_modelled("a packing store of this width")),
         }
     }

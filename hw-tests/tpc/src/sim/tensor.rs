@@ -115,12 +115,16 @@ impl TensorAccess {
 
     /// Reads the register: elements inside from memory, the others padding. The mask tells which bytes of the register are meant.
     pub(super) fn load(&self, memory: &mut dyn Memory) -> Result<(Vector, ByteMask), Trap> {
-        let mut value = Vector::splat(self.padding, self.width);
+        let lanes = self.touched();
+        let mut value = if lanes.len() * self.width == VECTOR_BYTES {
+            Vector::ZERO
+        } else {
+            Vector::splat(self.padding, self.width)
+        };
         let register_bytes = |lanes: &core::ops::Range<usize>| {
             self.register_offset + lanes.start * self.width..self.register_offset + lanes.end * self.width
         };
         let mask = ByteMask::from_bytes(register_bytes(&self.named));
-        let lanes = self.touched();
         if self.step == self.width as u64 {
             if !lanes.is_empty() {
                 let bytes = register_bytes(&lanes);
@@ -137,35 +141,30 @@ impl TensorAccess {
         Ok((value, mask))
     }
 
-    /// Writes the elements inside; `source_lane` maps the element's number to the lane of `value` that holds it.
+    /// Writes the elements inside from the lanes of the register that the access means.
     pub(super) fn store(
         &self,
         memory: &mut dyn Memory,
         value: &Vector,
-        source_lane: impl Fn(usize) -> usize,
         combine: Option<ReadModifyWrite>,
     ) -> Result<(), Trap> {
-        let lanes = self.touched();
-        let mut buffer = [0; VECTOR_BYTES];
-        let first_lane = self.register_offset / self.width;
         let mut write = |first: usize, count: usize| {
+            let at = self.register_offset + first * self.width;
+            // PANIC: the lanes lie inside the register.
+            let new = &value.0[at..at + count * self.width];
+            let Some(combine) = combine else {
+                return memory.write(self.address(first), new).map_err(Trap::write);
+            };
+            let mut buffer = [0; VECTOR_BYTES];
             // PANIC: at most a register is written at once.
-            let bytes = &mut buffer[..count * self.width];
-            if let Some(combine) = combine {
-                memory.read(self.address(first), bytes).map_err(Trap::read)?;
-                for (index, old) in bytes.chunks_exact_mut(self.width).enumerate() {
-                    let new = value.lane(self.width, source_lane(first_lane + first + index));
-                    combine.apply(old, new);
-                }
-            } else {
-                for (index, old) in bytes.chunks_exact_mut(self.width).enumerate() {
-                    let new = value.lane(self.width, source_lane(first_lane + first + index)).to_le_bytes();
-                    // PANIC: the width is 1, 2 or 4.
-                    old.copy_from_slice(&new[..self.width]);
-                }
+            let bytes = &mut buffer[..new.len()];
+            memory.read(self.address(first), bytes).map_err(Trap::read)?;
+            for (old, new) in bytes.chunks_exact_mut(self.width).zip(new.chunks_exact(self.width)) {
+                combine.apply(old, new);
             }
             memory.write(self.address(first), bytes).map_err(Trap::write)
         };
+        let lanes = self.touched();
         if self.step == self.width as u64 {
             return if lanes.is_empty() { Ok(()) } else { write(lanes.start, lanes.len()) };
         }
@@ -184,12 +183,15 @@ impl TensorAccess {
 }
 
 impl ReadModifyWrite {
-    fn apply(self, old: &mut [u8], new: u32) {
-        let mut word = [0; 4];
+    fn apply(self, old: &mut [u8], new: &[u8]) {
         let width = old.len();
-        // PANIC: an element has 1, 2 or 4 bytes.
-        word[..width].copy_from_slice(old);
-        let memory = u32::from_le_bytes(word);
+        let word = |bytes: &[u8]| {
+            let mut word = [0; 4];
+            // PANIC: an element has 1, 2 or 4 bytes.
+            word[..width].copy_from_slice(bytes);
+            u32::from_le_bytes(word)
+        };
+        let (memory, new) = (word(old), word(new));
         let operation = match self.operation & 3 {
             0 => Binary::Add { saturate: false },
             // Chosen: what is stored is subtracted from memory.

@@ -29,7 +29,7 @@ impl Vector {
 
     /// A vector from its lanes of `width` bytes (1, 2 or 4); the low bits of each value are taken.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn from_lanes(width: usize, mut lane: impl FnMut(usize) -> u32) -> Self {
         let mut vector = Self::ZERO;
         match width {
@@ -58,7 +58,7 @@ impl Vector {
     ///
     /// When the lane lies outside the vector; callers count lanes by `VECTOR_BYTES / width`.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn lane(&self, width: usize, index: usize) -> u32 {
         // PANIC: see above.
         match width {
@@ -135,11 +135,31 @@ impl ByteMask {
         mask
     }
 
+    /// The highest bit of every byte.
+    #[must_use]
+    pub fn of_bytes(vector: &Vector) -> Self {
+        let mut mask = Self::NONE;
+        for (word, bytes) in mask.0.iter_mut().zip(vector.0.as_chunks::<64>().0) {
+            for (index, eight) in bytes.as_chunks::<8>().0.iter().enumerate() {
+                // The product gathers bits 7, 15, ... 63 in its highest byte.
+                let tops = u64::from_le_bytes(*eight) >> 7 & 0x0101_0101_0101_0101;
+                *word |= (tops.wrapping_mul(0x0102_0408_1020_4080) >> 56) << (8 * index);
+            }
+        }
+        mask
+    }
+
     /// The mask in which each lane of `width` bytes repeats its lowest bit, inverted on demand: what a predicate means
     /// to an operation of that width (`tpc.md` 2.1, a choice of the model).
     #[must_use]
     pub fn per_lane(&self, width: usize, inverted: bool) -> Self {
-        Self::from_lanes(width, |lane| self.bit(lane * width) != inverted)
+        let (lowest, lane) = match width {
+            4 => (0x1111_1111_1111_1111, 0xF),
+            2 => (0x5555_5555_5555_5555, 0x3),
+            _ => (u64::MAX, 1),
+        };
+        let flip = if inverted { u64::MAX } else { 0 };
+        Self(self.0.map(|word| ((word & lowest) * lane) ^ flip))
     }
 
     /// Combines two masks bit by bit.
@@ -160,9 +180,41 @@ pub const fn lane_bytes(element: ElementType) -> usize {
     }
 }
 
+impl Vector {
+    /// Takes the masked bytes of `new`.
+    pub fn blend(&mut self, new: &Self, mask: &ByteMask) {
+        for (index, (old, new)) in self.0.as_chunks_mut::<8>().0.iter_mut().zip(new.0.as_chunks::<8>().0).enumerate() {
+            // PANIC: there are 32 groups of 8 bytes, and 4 words with the bits of 8 groups each.
+            let bits = mask.0[index / 8] >> (8 * (index % 8)) & 0xFF;
+            // Bit n of the eight in byte n alone, then the whole byte.
+            let spread = bits.wrapping_mul(0x0101_0101_0101_0101) & 0x8040_2010_0804_0201;
+            let bytes = ((spread + 0x7F7F_7F7F_7F7F_7F7F) >> 7 & 0x0101_0101_0101_0101) * 0xFF;
+            *old = (u64::from_le_bytes(*old) & !bytes | u64::from_le_bytes(*new) & bytes).to_le_bytes();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_blend_takes_exactly_the_masked_bytes() {
+        let (old, new) = (Vector([0x55; VECTOR_BYTES]), Vector::lane_numbers(1));
+        for (start, end) in [(0, 256), (0, 0), (3, 70), (255, 256), (64, 65)] {
+            let mut blended = old;
+            blended.blend(&new, &ByteMask::from_bytes(start..end));
+            assert!(
+                (0..256).all(|byte| blended.0[byte] == if (start..end).contains(&byte) { byte as u8 } else { 0x55 })
+            );
+        }
+    }
+
+    #[test]
+    fn the_highest_bits_of_bytes_are_gathered_in_order() {
+        let vector = Vector::from_lanes(1, |lane| if lane % 7 == 3 { 0x80 } else { 0x7F });
+        assert_eq!(ByteMask::of_bytes(&vector), ByteMask::from_lanes(1, |lane| lane % 7 == 3));
+    }
 
     #[test]
     fn a_mask_of_a_range_has_exactly_its_bytes() {

@@ -118,12 +118,9 @@ impl Tpc {
     }
 
     fn lanes_of(&self, binary: Binary, element: ElementType, a: &Vector, b: &Vector) -> Result<Vector, Trap> {
-        let width = lane_bytes(element);
         let rounding =
             if is_float_arithmetic(binary, element) { self.register_rounding()? } else { RoundingMode::NearestEven };
-        Ok(Vector::from_lanes(width, |lane| {
-            alu::binary(binary, element, a.lane(width, lane), b.lane(width, lane), rounding)
-        }))
+        Ok(alu::wide::binary(binary, element, a, b, rounding))
     }
 
     fn multiply(&mut self, operation: &Operation<Op>, immediate: u32) -> Result<(), Trap> {
@@ -142,11 +139,7 @@ impl Tpc {
                 let value = if accumulate {
                     let rounding = self.register_rounding()?;
                     let negate = operation.switch(1);
-                    let accumulator = self.registers.v(dest);
-                    Vector::from_lanes(width, |lane| {
-                        let (a, b) = (a.lane(width, lane), b.lane(width, lane));
-                        alu::multiply_add(element, accumulator.lane(width, lane), a, b, negate, rounding)
-                    })
+                    alu::wide::multiply_add(element, self.registers.v(dest), &a, &b, negate, rounding)
                 } else {
                     self.lanes_of(Binary::Mul, element, &a, &b)?
                 };
@@ -225,10 +218,7 @@ impl Tpc {
             .ok_or_else(|| Trap::not_modelled(operation.op.mnemonic()))?;
         let a = self.vector_source(operation, Field::A, width, immediate)?;
         let b = self.vector_source(operation, Field::B, width, immediate)?;
-        let value = ByteMask::from_lanes(width, |lane| {
-            alu::compare(compare, element, a.lane(width, lane), b.lane(width, lane))
-        });
-        self.registers.push(Write::Vp(dest, value, mask));
+        self.registers.push(Write::Vp(dest, alu::wide::compare(compare, element, &a, &b), mask));
         Ok(())
     }
 
@@ -256,10 +246,12 @@ impl Tpc {
         let width = lane_bytes(element);
         let Some(mask) = self.lane_mask(operation.predicate, width) else { return Ok(()) };
         let dest = self.vector_register(operation, Field::Dest)?;
-        let holds = self.comparison_lanes(operation, element, immediate)?;
+        let compare = selection(operation.op)?;
+        let a = self.vector_source(operation, Field::A, width, immediate)?;
+        let b = self.vector_source(operation, Field::B, width, immediate)?;
         let c = self.vector_source(operation, Field::C, width, immediate)?;
         let d = self.vector_source(operation, Field::D, width, immediate)?;
-        let value = Vector::from_lanes(width, |lane| if holds.bit(lane * width) { &c } else { &d }.lane(width, lane));
+        let value = alu::wide::select(compare, element, &a, &b, &c, &d);
         self.registers.push(Write::V(dest, value, mask));
         Ok(())
     }
@@ -270,37 +262,16 @@ impl Tpc {
         let width = lane_bytes(element);
         let Some(mask) = self.lane_mask(operation.predicate, width) else { return Ok(()) };
         let dest = self.vector_register(operation, Field::Dest)?;
-        let holds = self.comparison_lanes(operation, element, immediate)?;
-        for (offset, yes, no) in [(0, Field::C, Field::D), (1, Field::A, Field::B)] {
-            let yes = self.vector_source(operation, yes, width, immediate)?;
-            let no = self.vector_source(operation, no, width, immediate)?;
-            let value =
-                Vector::from_lanes(width, |lane| if holds.bit(lane * width) { &yes } else { &no }.lane(width, lane));
+        let compare = selection(operation.op)?;
+        let a = self.vector_source(operation, Field::A, width, immediate)?;
+        let b = self.vector_source(operation, Field::B, width, immediate)?;
+        let c = self.vector_source(operation, Field::C, width, immediate)?;
+        let d = self.vector_source(operation, Field::D, width, immediate)?;
+        for (offset, yes, no) in [(0, &c, &d), (1, &a, &b)] {
+            let value = alu::wide::select(compare, element, &a, &b, yes, no);
             self.registers.push(Write::V(dest + offset, value, mask));
         }
         Ok(())
-    }
-
-    /// Where the comparison of a selection holds.
-    fn comparison_lanes(
-        &self,
-        operation: &Operation<Op>,
-        element: ElementType,
-        immediate: u32,
-    ) -> Result<ByteMask, Trap> {
-        let width = lane_bytes(element);
-        let compare = match operation.op {
-            Op::SelEq => alu::Compare::Equal,
-            Op::SelNeq => alu::Compare::NotEqual,
-            Op::SelLess | Op::Sel2Less => alu::Compare::Less,
-            Op::SelLeq | Op::Sel2Leq => alu::Compare::LessOrEqual,
-            Op::SelGrt | Op::Sel2Grt => alu::Compare::Greater,
-            Op::SelGeq | Op::Sel2Geq => alu::Compare::GreaterOrEqual,
-            op => return Err(Trap::not_modelled(op.mnemonic())),
-        };
-        let a = self.vector_source(operation, Field::A, width, immediate)?;
-        let b = self.vector_source(operation, Field::B, width, immediate)?;
-        Ok(ByteMask::from_lanes(width, |lane| alu::compare(compare, element, a.lane(width, lane), b.lane(width, lane))))
     }
 
     fn move_vector(&mut self, operation: &Operation<Op>, immediate: u32) -> Result<(), Trap> {
@@ -354,6 +325,19 @@ impl Tpc {
         self.registers.push(Write::Vp(dest, value, mask));
         Ok(())
     }
+}
+
+/// The comparison of a selection.
+fn selection(op: Op) -> Result<alu::Compare, Trap> {
+    Ok(match op {
+        Op::SelEq => alu::Compare::Equal,
+        Op::SelNeq => alu::Compare::NotEqual,
+        Op::SelLess | Op::Sel2Less => alu::Compare::Less,
+        Op::SelLeq | Op::Sel2Leq => alu::Compare::LessOrEqual,
+        Op::SelGrt | Op::Sel2Grt => alu::Compare::Greater,
+        Op::SelGeq | Op::Sel2Geq => alu::Compare::GreaterOrEqual,
+        op => return Err(Trap::not_modelled(op.mnemonic())),
+    })
 }
 
 /// The scalar operation with the same number: opcodes 00-1F are common to both units (`tpc.md` 5.1).

@@ -72,8 +72,7 @@ impl Tpc {
             (from, to) if from == to && from == 4 => {
                 let Some(mask) = self.lane_mask(operation.predicate, 4) else { return Ok(()) };
                 let a = self.vector_source(operation, Field::A, 4, immediate)?;
-                let value = Vector::from_lanes(4, |lane| alu::convert(source, target, a.lane(4, lane), rounding));
-                self.registers.push(Write::V(dest, value, mask));
+                self.registers.push(Write::V(dest, alu::wide::convert(source, target, &a, rounding), mask));
             }
             // The document gives no lane order for conversions from 8- and 16-bit integers.
             _ => return Err(Trap::not_modelled("this conversion")),

@@ -23,6 +23,7 @@ pub(in crate::sim) type Rounding = RoundingMode;
 const NAN: u32 = 0x7FC0_0000;
 
 /// The FP32 value of a raw element; exact.
+#[inline(always)]
 pub(super) fn widen(element: ElementType, raw: u32) -> f32 {
     match element {
         ElementType::Bf16 => f32::from_bits(raw << 16),
@@ -31,15 +32,21 @@ pub(super) fn widen(element: ElementType, raw: u32) -> f32 {
 }
 
 /// An FP32 result as raw element.
+#[inline(always)]
 fn narrow(element: ElementType, value: f32, rounding: Rounding) -> u32 {
     let value = if value.is_nan() { f32::from_bits(NAN) } else { value };
     match element {
+        // Half to even on the bits: the exponents are the same, so the carry does the rest.
+        ElementType::Bf16 if rounding == RoundingMode::NearestEven => {
+            let bits = value.to_bits();
+            (bits.wrapping_add(0x7FFF + (bits >> 16 & 1))) >> 16
+        }
         ElementType::Bf16 => round(f64::from(value), 8, rounding).to_bits() >> 16,
         _ => value.to_bits(),
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn binary(operation: Binary, element: ElementType, a: u32, b: u32, rounding: Rounding) -> u32 {
     let (x, y) = (widen(element, a), widen(element, b));
     let result = match operation {
@@ -59,6 +66,7 @@ pub(super) fn binary(operation: Binary, element: ElementType, a: u32, b: u32, ro
 }
 
 /// Chosen: a NaN loses against a number, and -0 is smaller than +0.
+#[inline(always)]
 fn select(x: f32, y: f32, better: impl Fn(f32, f32) -> bool) -> f32 {
     if x.is_nan() {
         return y;
@@ -73,6 +81,7 @@ fn select(x: f32, y: f32, better: impl Fn(f32, f32) -> bool) -> f32 {
     if better(x, y) { x } else { y }
 }
 
+#[inline(always)]
 fn add(x: f32, y: f32, rounding: Rounding) -> f32 {
     if rounding == RoundingMode::NearestEven {
         return x + y;
@@ -113,6 +122,13 @@ fn to_odd(rounded: f64, x: f64, y: f64) -> f64 {
 pub(super) fn multiply_add(element: ElementType, a: u32, b: u32, accumulator: u32, rounding: Rounding) -> u32 {
     let product = f64::from(widen(element, a)) * f64::from(widen(element, b));
     narrow(element, sum(product, f64::from(widen(element, accumulator)), rounding), rounding)
+}
+
+/// The same, to nearest even, by the host: quick where the host has the instruction, and very slow elsewhere.
+#[inline(always)]
+pub(super) fn fused(element: ElementType, a: u32, b: u32, accumulator: u32) -> u32 {
+    let (a, b, accumulator) = (widen(element, a), widen(element, b), widen(element, accumulator));
+    narrow(element, a.mul_add(b, accumulator), RoundingMode::NearestEven)
 }
 
 /// Rounds to a format with `precision` significant bits (24: FP32, 8: BF16) and the exponents of FP32.
@@ -162,6 +178,7 @@ pub(super) fn nearby_integer(element: ElementType, a: u32, rounding: Rounding) -
     narrow(element, to_integral(value, rounding) as f32, RoundingMode::NearestEven)
 }
 
+#[inline(always)]
 pub(super) fn convert(from: ElementType, to: ElementType, a: u32, rounding: Rounding) -> u32 {
     let value = match from {
         ElementType::F32 | ElementType::Bf16 => f64::from(widen(from, a)),
@@ -169,6 +186,9 @@ pub(super) fn convert(from: ElementType, to: ElementType, a: u32, rounding: Roun
         _ => integer::value(from, a) as f64,
     };
     match to {
+        // The casts are exact or round to nearest even, and those to integers saturate.
+        ElementType::F32 if rounding == RoundingMode::NearestEven && !value.is_nan() => (value as f32).to_bits(),
+        ElementType::I32 if rounding == RoundingMode::NearestEven => value.round_ties_even() as i32 as u32,
         ElementType::F32 => round(value, 24, rounding).to_bits(),
         ElementType::Bf16 => round(value, 8, rounding).to_bits() >> 16,
         _ if value.is_nan() => 0,

@@ -30,11 +30,13 @@ pub(super) const fn range(element: ElementType) -> (i128, i128) {
 }
 
 /// The nearest value of the type, as bits.
+#[inline(always)]
 pub(super) fn saturated(element: ElementType, value: i128) -> u32 {
     let (low, high) = range(element);
     value.clamp(low, high) as u32 & mask(element)
 }
 
+#[inline(always)]
 pub(super) fn binary(operation: Binary, element: ElementType, a: u32, b: u32) -> u32 {
     let (x, y) = (i128::from(value(element, a)), i128::from(value(element, b)));
     let (result, saturate) = match operation {
@@ -64,12 +66,14 @@ fn shift_arithmetic(element: ElementType, x: i128, amount: u32, round: bool) -> 
 }
 
 /// Chosen: an amount of the element's width or more gives 0.
+#[inline(always)]
 pub(super) fn shift_left(element: ElementType, a: u32, amount: u32) -> u32 {
     let amount = amount & mask(element);
     if amount >= element.bits() { 0 } else { (a << amount) & mask(element) }
 }
 
 /// Chosen: an amount of the element's width or more gives 0.
+#[inline(always)]
 pub(super) fn shift_right(element: ElementType, a: u32, amount: u32) -> u32 {
     let amount = amount & mask(element);
     if amount >= element.bits() { 0 } else { (a & mask(element)) >> amount }

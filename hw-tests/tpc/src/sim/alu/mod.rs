@@ -4,6 +4,7 @@
 
 mod float;
 mod integer;
+pub(super) mod wide;
 
 pub(super) use float::{Rounding, RoundingMode};
 
@@ -76,6 +77,7 @@ pub(super) enum Unary {
 }
 
 /// `a` and `b` combined. `rounding` matters for float arithmetic only.
+#[inline(always)]
 pub(super) fn binary(operation: Binary, element: ElementType, a: u32, b: u32, rounding: Rounding) -> u32 {
     match operation {
         Binary::And => a & b,
@@ -91,21 +93,27 @@ pub(super) fn binary(operation: Binary, element: ElementType, a: u32, b: u32, ro
 }
 
 /// Whether `a` and `b` stand in this relation.
+#[inline(always)]
 pub(super) fn compare(operation: Compare, element: ElementType, a: u32, b: u32) -> bool {
     if operation == Compare::MaskIsZero {
         return a & b == 0;
     }
-    let order = match element {
-        ElementType::F32 | ElementType::Bf16 => float::widen(element, a).partial_cmp(&float::widen(element, b)),
-        _ => Some(integer::value(element, a).cmp(&integer::value(element, b))),
-    };
+    match element {
+        ElementType::F32 | ElementType::Bf16 => relation(operation, float::widen(element, a), float::widen(element, b)),
+        _ => relation(operation, integer::value(element, a), integer::value(element, b)),
+    }
+}
+
+/// NaN is in no relation but "not equal".
+#[inline(always)]
+fn relation<T: PartialOrd>(operation: Compare, a: T, b: T) -> bool {
     match operation {
-        Compare::Equal | Compare::MaskIsZero => order.is_some_and(|order| order.is_eq()),
-        Compare::NotEqual => order.is_none_or(|order| order.is_ne()),
-        Compare::Less => order.is_some_and(|order| order.is_lt()),
-        Compare::LessOrEqual => order.is_some_and(|order| order.is_le()),
-        Compare::Greater => order.is_some_and(|order| order.is_gt()),
-        Compare::GreaterOrEqual => order.is_some_and(|order| order.is_ge()),
+        Compare::Equal | Compare::MaskIsZero => a == b,
+        Compare::NotEqual => a != b,
+        Compare::Less => a < b,
+        Compare::LessOrEqual => a <= b,
+        Compare::Greater => a > b,
+        Compare::GreaterOrEqual => a >= b,
     }
 }
 
@@ -152,6 +160,7 @@ pub(super) fn nearby_integer(element: ElementType, a: u32, rounding: Rounding) -
 }
 
 /// Converts an element. Out of range saturates, NaN becomes 0 as an integer (`tpc.md` 9.3).
+#[inline(always)]
 pub(super) fn convert(from: ElementType, to: ElementType, a: u32, rounding: Rounding) -> u32 {
     float::convert(from, to, a, rounding)
 }
