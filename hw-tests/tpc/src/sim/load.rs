@@ -156,7 +156,8 @@ impl Tpc {
             access.restrict(self.registers.s(PARTIAL_REGISTER));
         }
         let mask = self.lane_mask(operation.predicate, access.width()).unwrap_or(ByteMask::NONE);
-        let (value, named) = access.load(memory)?;
+        let mut value = Vector::ZERO;
+        let named = access.load(memory, &mut value)?;
         self.registers.push(Write::V(dest, value, mask.zip(&named, |a, b| a & b)));
         Ok(())
     }
@@ -184,7 +185,7 @@ impl Tpc {
             Some(Operand::V(dest)) => {
                 let element = mov_type(operation)?;
                 let width = lane_bytes(element);
-                let value = self.vector_source(operation, Field::A, width, immediate)?;
+                let value = *self.vector_source(operation, Field::A, width, immediate)?;
                 let mask = self.lane_mask(operation.predicate, width).unwrap_or(ByteMask::NONE);
                 self.registers.push(Write::V(dest, value, mask));
                 Ok(())

@@ -127,9 +127,10 @@ impl Registers {
                 return;
             }
             let mut pending = core::mem::take(&mut self.pending);
-            for write in pending.drain(..) {
-                self.apply(&write);
+            for write in &pending {
+                self.apply(write);
             }
+            pending.clear();
             self.pending = pending;
             return;
         }

@@ -113,14 +113,13 @@ impl TensorAccess {
         self.named = first.min(self.lanes)..(first + count).min(self.lanes);
     }
 
-    /// Reads the register: elements inside from memory, the others padding. The mask tells which bytes of the register are meant.
-    pub(super) fn load(&self, memory: &mut dyn Memory) -> Result<(Vector, ByteMask), Trap> {
+    /// Reads into `value` what the register gets: elements inside from memory, the others padding. The mask tells which bytes of the
+    /// register are meant.
+    pub(super) fn load(&self, memory: &mut dyn Memory, value: &mut Vector) -> Result<ByteMask, Trap> {
         let lanes = self.touched();
-        let mut value = if lanes.len() * self.width == VECTOR_BYTES {
-            Vector::ZERO
-        } else {
-            Vector::splat(self.padding, self.width)
-        };
+        if lanes.len() * self.width != VECTOR_BYTES {
+            *value = Vector::splat(self.padding, self.width);
+        }
         let register_bytes = |lanes: &core::ops::Range<usize>| {
             self.register_offset + lanes.start * self.width..self.register_offset + lanes.end * self.width
         };
@@ -138,7 +137,7 @@ impl TensorAccess {
                 memory.read(self.address(lane), &mut value.0[at..at + self.width]).map_err(Trap::read)?;
             }
         }
-        Ok((value, mask))
+        Ok(mask)
     }
 
     /// Writes the elements inside from the lanes of the register that the access means.

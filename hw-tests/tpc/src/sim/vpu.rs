@@ -13,6 +13,26 @@ use crate::forms::{Bits, Predicate, SlotOp};
 use crate::opcodes::{SpuOp, VpuOp as Op};
 use crate::operand::{ElementType, Operand};
 
+/// A vector that an operation reads: a register where it is, or a value made for the operation.
+// A box for each scalar operand would cost an allocation per bundle.
+#[allow(clippy::large_enum_variant)]
+pub(super) enum Source<'a> {
+    Register(&'a Vector),
+    Made(Vector),
+}
+
+impl core::ops::Deref for Source<'_> {
+    type Target = Vector;
+
+    #[inline]
+    fn deref(&self) -> &Vector {
+        match self {
+            Self::Register(vector) => vector,
+            Self::Made(vector) => vector,
+        }
+    }
+}
+
 impl Tpc {
     /// The bytes of the result that an operation with lanes of `width` bytes may write; `None` when it does nothing at all.
     pub(super) fn lane_mask(&self, predicate: Predicate, width: usize) -> Option<ByteMask> {
@@ -30,18 +50,19 @@ impl Tpc {
     }
 
     /// A vector source: a register, or a scalar in every lane of `width` bytes.
+    #[inline(always)]
     pub(super) fn vector_source<O: SlotOp>(
         &self,
         operation: &Operation<O>,
         field: Field,
         width: usize,
         immediate: u32,
-    ) -> Result<Vector, Trap> {
+    ) -> Result<Source<'_>, Trap> {
         match operation.operand(field) {
-            Some(Operand::V(number)) => Ok(*self.registers.v(number)),
-            Some(Operand::LaneNumber(bits)) => Ok(Vector::lane_numbers(usize::from(bits / 8))),
+            Some(Operand::V(number)) => Ok(Source::Register(self.registers.v(number))),
+            Some(Operand::LaneNumber(bits)) => Ok(Source::Made(Vector::lane_numbers(usize::from(bits / 8)))),
             Some(Operand::VectorLfsr { .. }) => Err(Trap::not_modelled("the random register")),
-            _ => Ok(Vector::splat(self.scalar_source(operation, field, immediate)?, width)),
+            _ => Ok(Source::Made(Vector::splat(self.scalar_source(operation, field, immediate)?, width))),
         }
     }
 
@@ -111,16 +132,15 @@ impl Tpc {
             let binary = binary_of(common, operation.switch(0), operation.switch(1), false)
                 .ok_or_else(|| Trap::not_modelled(operation.op.mnemonic()))?;
             let b = self.vector_source(operation, Field::B, width, immediate)?;
-            self.lanes_of(binary, element, &a, &b)?
+            alu::wide::binary(binary, element, &a, &b, self.rounding_of(binary, element)?)
         };
         self.registers.push(Write::V(dest, value, mask));
         Ok(())
     }
 
-    fn lanes_of(&self, binary: Binary, element: ElementType, a: &Vector, b: &Vector) -> Result<Vector, Trap> {
-        let rounding =
-            if is_float_arithmetic(binary, element) { self.register_rounding()? } else { RoundingMode::NearestEven };
-        Ok(alu::wide::binary(binary, element, a, b, rounding))
+    /// The rounding of an operation that may be a float one.
+    fn rounding_of(&self, binary: Binary, element: ElementType) -> Result<RoundingMode, Trap> {
+        if is_float_arithmetic(binary, element) { self.register_rounding() } else { Ok(RoundingMode::NearestEven) }
     }
 
     fn multiply(&mut self, operation: &Operation<Op>, immediate: u32) -> Result<(), Trap> {
@@ -132,6 +152,7 @@ impl Tpc {
         let b = self.vector_source(operation, Field::B, width, immediate)?;
         match element {
             ElementType::Bf16 | ElementType::I16 if element == ElementType::I16 || operation.switch(2) => {
+                let (a, b) = (*a, *b);
                 self.multiply_wide(operation, element, dest, &a, &b)
             }
             ElementType::F32 | ElementType::Bf16 => {
@@ -141,7 +162,7 @@ impl Tpc {
                     let negate = operation.switch(1);
                     alu::wide::multiply_add(element, self.registers.v(dest), &a, &b, negate, rounding)
                 } else {
-                    self.lanes_of(Binary::Mul, element, &a, &b)?
+                    alu::wide::binary(Binary::Mul, element, &a, &b, self.register_rounding()?)
                 };
                 self.registers.push(Write::V(dest, value, mask));
                 Ok(())
@@ -154,9 +175,10 @@ impl Tpc {
                     self.registers.push(Write::V(dest, value, mask));
                     return Ok(());
                 }
-                for (offset, half) in [(0, Binary::Mul), (1, Binary::MulUpper)] {
-                    let value = self.lanes_of(half, element, &a, &b)?;
-                    self.registers.push(Write::V(dest + offset, value, mask));
+                let halves = [Binary::Mul, Binary::MulUpper]
+                    .map(|half| alu::wide::binary(half, element, &a, &b, RoundingMode::NearestEven));
+                for (number, value) in (dest..).zip(halves) {
+                    self.registers.push(Write::V(number, value, mask));
                 }
                 Ok(())
             }
@@ -267,9 +289,9 @@ impl Tpc {
         let b = self.vector_source(operation, Field::B, width, immediate)?;
         let c = self.vector_source(operation, Field::C, width, immediate)?;
         let d = self.vector_source(operation, Field::D, width, immediate)?;
-        for (offset, yes, no) in [(0, &c, &d), (1, &a, &b)] {
-            let value = alu::wide::select(compare, element, &a, &b, yes, no);
-            self.registers.push(Write::V(dest + offset, value, mask));
+        let values = [(&c, &d), (&a, &b)].map(|(yes, no)| alu::wide::select(compare, element, &a, &b, yes, no));
+        for (number, value) in (dest..).zip(values) {
+            self.registers.push(Write::V(number, value, mask));
         }
         Ok(())
     }
@@ -279,7 +301,7 @@ impl Tpc {
             Some(Operand::V(dest)) => {
                 let width = lane_bytes(element_of(operation)?);
                 let Some(mask) = self.lane_mask(operation.predicate, width) else { return Ok(()) };
-                let value = self.vector_source(operation, Field::A, width, immediate)?;
+                let value = *self.vector_source(operation, Field::A, width, immediate)?;
                 self.registers.push(Write::V(dest, value, mask));
                 Ok(())
             }

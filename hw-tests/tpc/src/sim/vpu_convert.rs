@@ -61,7 +61,7 @@ impl Tpc {
             // BF16 into a pair: even lanes into the first register, odd ones into the second.
             (2, 4) if source == ElementType::Bf16 && target == ElementType::F32 => {
                 let Some(masks) = self.pair_masks(operation.predicate) else { return Ok(()) };
-                let a = self.vector_source(operation, Field::A, 2, immediate)?;
+                let a = *self.vector_source(operation, Field::A, 2, immediate)?;
                 for (half, mask) in masks.into_iter().enumerate() {
                     let value = Vector::from_lanes(4, |lane| {
                         alu::convert(source, target, a.lane(2, 2 * lane + half), rounding)
