@@ -34,6 +34,17 @@ pub fn launch(launch: &Launch, order: Order) -> Vec<u64> {
     words
 }
 
+/// The packets that tell an engine where its lookup tables of 256, 128, 64 and 32 entries lie; to be sent before the launch.
+#[must_use]
+pub fn lookup_tables(tables: [u64; 4]) -> Vec<u64> {
+    let registers = [0x990, 0x988, 0x980, 0x978];
+    let halves = |(register, table): (u16, u64)| {
+        [(register, table as u32), (register + 4, (table >> 32) as u32)]
+            .map(|(register, half)| packet::wreg_32(register, half, packet::RB))
+    };
+    registers.into_iter().zip(tables).flat_map(halves).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +60,24 @@ mod tests {
         assert_eq!(words[0], 0xE20A_0000_0000_0088);
         assert_eq!((words[1] as u32, (words[136] >> 32) as u32), (0x1122_3344, 0x5566_7788));
         assert_eq!(words[137..], [0x6109_3000_0000_000F, 0x4109_3800_0000_0001]);
+    }
+
+    /// `tpc.md` 13.2: 32, 64, 128, 256 from 0x978 on.
+    #[test]
+    fn lookup_tables_have_a_register_pair_for_each_size() {
+        let words = lookup_tables([0x1_0000_0256, 0x128, 0x64, 0x32]);
+        let pairs: Vec<(u64, u64)> = words.iter().map(|word| (word >> 40 & 0xFFFF, word & 0xFFFF_FFFF)).collect();
+        let right = [
+            (0x990, 0x256),
+            (0x994, 1),
+            (0x988, 0x128),
+            (0x98C, 0),
+            (0x980, 0x64),
+            (0x984, 0),
+            (0x978, 0x32),
+            (0x97C, 0),
+        ];
+        assert_eq!(pairs, right);
     }
 
     #[test]

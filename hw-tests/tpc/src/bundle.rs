@@ -92,6 +92,19 @@ impl Bundle {
     }
 }
 
+impl core::fmt::Display for Bundle {
+    /// The bytes in groups of four, each group behind a space.
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for group in self.to_bytes().as_chunks::<4>().0 {
+            formatter.write_str(" ")?;
+            for byte in group {
+                write!(formatter, "{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The four slots of a bundle, in the order in which the text names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Slot {

@@ -200,14 +200,8 @@ pub struct DecodeError {
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "illegal bundle at {:#x}: {} (bytes", self.pc, self.reason)?;
-        for group in self.bytes.chunks(4) {
-            formatter.write_str(" ")?;
-            for byte in group {
-                write!(formatter, "{byte:02x}")?;
-            }
-        }
-        formatter.write_str(")")
+        let (pc, reason, bytes) = (self.pc, &self.reason, Bundle::from_bytes(&self.bytes));
+        write!(formatter, "illegal bundle at {pc:#x}: {reason} (bytes{bytes})")
     }
 }
 

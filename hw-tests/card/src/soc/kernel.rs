@@ -18,6 +18,8 @@ use super::tpc::{RETIRED, Taken};
 const SLICE: u64 = 10_000;
 /// ROUND_CSR of the block.
 const ROUND_CSR: u32 = 0x8FC;
+/// LUT_FUNC256 to LUT_FUNC32, low halves; the high halves follow each (`tpc.md` 13.2).
+const LOOKUP_TABLES: [u32; 4] = [0x990, 0x988, 0x980, 0x978];
 
 /// The simulator of one TPC.
 #[derive(Default)]
@@ -43,7 +45,12 @@ pub(super) fn run(chip: &Chip, index: usize, taken: &mut Taken, limit: u64) -> E
     let mut memory = GlobalMemory { chip, read: taken.read, write: taken.write };
     let (engine, fresh) = taken.begin();
     if let Some(bytes) = fresh {
-        let mut launch = Launch { round_csr: registers.read(base + ROUND_CSR), ..Launch::default() };
+        let word = |offset| u64::from(registers.read(base + offset));
+        let mut launch = Launch {
+            round_csr: registers.read(base + ROUND_CSR),
+            lookup_tables: LOOKUP_TABLES.map(|offset| word(offset + 4) << 32 | word(offset)),
+            ..Launch::default()
+        };
         let len = bytes.len().min(DESCRIPTOR_BYTES);
         launch.descriptor[..len].copy_from_slice(&bytes[..len]);
         engine.tpc.start(&launch);

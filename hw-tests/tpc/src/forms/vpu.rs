@@ -191,6 +191,15 @@ pub(super) static FORMS: &[Form<Op>] = &[
             ROUNDING,
         ],
     ),
+    // Between BF16 and 16-bit integers the lanes stay where they are.
+    form(
+        Op::Convert,
+        "convert",
+        typed(BF16),
+        &[(Bits::new(Field::B, 4, 4), 0)],
+        &[],
+        &[DEST, A_V, Item::Choice(CONVERT_TARGET, &[("int16", 7), ("uint16", 8)], None), ROUNDING],
+    ),
     fixed_point(Op::ConvertInt32),
     fixed_point(Op::ConvertUint32),
     unary(Op::Popcnt, INTEGERS, &[Item::Number(SWITCH_0)]),

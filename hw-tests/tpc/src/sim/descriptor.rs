@@ -25,12 +25,14 @@ pub struct Launch {
     pub descriptor: [u8; DESCRIPTOR_BYTES],
     /// ROUND_CSR, bits 2:0.
     pub round_csr: u32,
+    /// Addresses of the lookup tables of 256, 128, 64 and 32 entries (LUT_FUNC256 to LUT_FUNC32).
+    pub lookup_tables: [u64; 4],
 }
 
 impl Default for Launch {
     /// All zero: rounding to nearest even, no tensors, an empty index space, the kernel at address 0.
     fn default() -> Self {
-        Self { descriptor: [0; DESCRIPTOR_BYTES], round_csr: 0 }
+        Self { descriptor: [0; DESCRIPTOR_BYTES], round_csr: 0, lookup_tables: [0; 4] }
     }
 }
 

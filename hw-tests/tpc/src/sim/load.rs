@@ -90,7 +90,7 @@ impl Tpc {
             Op::LdTnsr => self.load_tensor(operation, Half::Both, memory),
             Op::LdTnsrLow => self.load_tensor(operation, Half::Low, memory),
             Op::LdTnsrHigh => self.load_tensor(operation, Half::High, memory),
-            Op::Lookup | Op::Lookup1C | Op::Lookup2C => Err(Trap::not_modelled(operation.op.mnemonic())),
+            Op::Lookup | Op::Lookup1C | Op::Lookup2C => self.look_up(operation, immediate, memory),
         }
     }
 

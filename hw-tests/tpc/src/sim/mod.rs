@@ -8,10 +8,10 @@
 //! bundle (or later, with a write delay); nothing takes longer than a bundle. LOAD is executed before STORE, so a bundle that does
 //! both to one address loads the old content.
 //!
-//! Not modelled are operations whose effect the document does not know well enough: table lookups (GET_LUT_ENTRY, LOOKUP*), the
-//! fixed-point conversions (CONVERT_INT16 and its like), CALC_FP_SPECIAL, conversions from 8- and 16-bit integer lanes, stochastic
-//! rounding, the random registers, JMPA, vector-predicate destinations of memory loads, packing stores of other than 16-bit elements.
-//! They decode and disassemble; executing one stops the engine with cause bit 13 and its name, never with a guessed result.
+//! Not modelled are operations whose effect the document does not know well enough: GET_LUT_ENTRY and lookups of 16-bit entries,
+//! fixed-point conversions (CONVERT_INT16 and its like) with a shift, stochastic rounding, the random registers, JMPA,
+//! vector-predicate destinations of memory loads, packing stores of other than 16-bit elements. They decode and disassemble;
+//! executing one stops the engine with cause bit 13, its name, its place and its bytes, never with a guessed result.
 
 mod alu;
 mod control;
@@ -19,9 +19,11 @@ mod descriptor;
 mod lanes;
 mod load;
 mod local;
+mod lookup;
 mod memory;
 mod number_format;
 mod registers;
+mod special;
 mod spu;
 mod store;
 mod tensor;
@@ -202,6 +204,7 @@ pub struct Tpc {
     /// What the descriptor says about tensors.
     tensors: [Tensor; TENSORS],
     round_csr: u32,
+    lookup_tables: [u64; 4],
     semaphore: u32,
     pc: u64,
     running: bool,
@@ -237,6 +240,7 @@ impl Tpc {
             descriptor: [0; DESCRIPTOR_BYTES],
             tensors: core::array::from_fn(|_| Launch::default().tensor(0)),
             round_csr: 0,
+            lookup_tables: [0; 4],
             semaphore: 0,
             pc: 0,
             running: false,
@@ -254,6 +258,7 @@ impl Tpc {
         self.descriptor = launch.descriptor;
         self.tensors = core::array::from_fn(|index| launch.tensor(index));
         self.round_csr = launch.round_csr & 7;
+        self.lookup_tables = launch.lookup_tables;
         for index in 0..ARGUMENTS {
             self.registers.set_s(index as u8, launch.argument(index));
         }
@@ -287,15 +292,24 @@ impl Tpc {
             if let Err(trap) = self.step(cache, memory) {
                 self.registers.discard_bundle();
                 self.abort();
-                return Outcome::Fault(Fault {
-                    cause: trap.cause,
-                    pc: self.pc,
-                    address: trap.address,
-                    detail: trap.detail,
-                });
+                return Outcome::Fault(self.fault(trap, memory));
             }
         }
         if self.running { Outcome::OutOfBudget } else { Outcome::Halted }
+    }
+
+    /// A trap with its place, and with the bytes of the bundle when the bundle is what is wrong.
+    fn fault(&self, trap: Trap, memory: &mut dyn Memory) -> Fault {
+        let mut detail = trap.detail;
+        let mut bytes = [0; BUNDLE_BYTES];
+        // The decoder's errors name the bytes themselves.
+        if trap.cause == Cause::IllegalInstruction
+            && !detail.contains("(bytes ")
+            && memory.read(self.pc, &mut bytes).is_ok()
+        {
+            detail.push_str(&format!(" (bytes{})", Bundle::from_bytes(&bytes)));
+        }
+        Fault { cause: trap.cause, pc: self.pc, address: trap.address, detail }
     }
 
     /// Stops the running kernel, if there is one. Its stores so far stay done.

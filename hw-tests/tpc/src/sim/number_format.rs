@@ -2,8 +2,8 @@
 
 use super::registers::Write;
 use super::spu::element_of;
-use super::vector::{Vector, lane_bytes};
-use super::{Tpc, Trap};
+use super::vector::{ByteMask, Vector, lane_bytes};
+use super::{Tpc, Trap, special};
 use crate::bundle::Field;
 use crate::decode::Operation;
 use crate::forms::Bits;
@@ -34,10 +34,32 @@ impl Tpc {
         Ok(())
     }
 
-    /// CALC_FP_SPECIAL.
-    pub(super) fn special_results(&mut self, _operation: &Operation<Op>, _immediate: u32) -> Result<(), Trap> {
-        Err(Trap::not_modelled("calc_fp_special"))
+    /// CALC_FP_SPECIAL: lanes whose classes decide get their result, the others keep the destination.
+    pub(super) fn special_results(&mut self, operation: &Operation<Op>, immediate: u32) -> Result<(), Trap> {
+        let element = element_of(operation)?;
+        let width = lane_bytes(element);
+        let Some(mask) = self.lane_mask(operation.predicate, width) else { return Ok(()) };
+        let dest = self.vector_register(operation, Field::Dest)?;
+        let a = self.vector_source(operation, Field::A, width, immediate)?;
+        let b = self.vector_source(operation, Field::B, width, immediate)?;
+        let function = operation.fields.bits(SPECIAL_FUNCTION);
+        let result = |lane| special_result(element, function, a.lane(width, lane), b.lane(width, lane));
+        let value = Vector::from_lanes(width, |lane| result(lane).unwrap_or(0));
+        let replaced = ByteMask::from_lanes(width, |lane| result(lane).is_some());
+        self.registers.push(Write::V(dest, value, mask.zip(&replaced, |a, b| a & b)));
+        Ok(())
     }
+}
+
+/// The function of CALC_FP_SPECIAL, in both units.
+pub(super) const SPECIAL_FUNCTION: Bits = Bits::new(Field::Switch, 0, 3);
+
+/// The bits of a special result; `None` when the classes do not decide.
+pub(super) fn special_result(element: ElementType, function: u16, a: u32, b: u32) -> Option<u32> {
+    // The class masks of BF16 have the same ten bits.
+    let bits = special::result(function, a & 0x3FF, b & 0x3FF)?;
+    let bits = if bits.is_nan() { 0x7FC0_0000 } else { bits.to_bits() };
+    Some(if element == ElementType::Bf16 { bits >> 16 } else { bits })
 }
 
 /// How FORM_FP_NUM reads its sources.

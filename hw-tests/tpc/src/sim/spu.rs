@@ -2,6 +2,7 @@
 
 use super::alu::{self, Binary, Compare, Rounding, RoundingMode, Unary};
 use super::control::{Flow, advance};
+use super::number_format::{SPECIAL_FUNCTION, special_result};
 use super::registers::{DIMENSIONS, Write};
 use super::{Cause, Tpc, Trap};
 use crate::bundle::Field;
@@ -111,7 +112,10 @@ impl Tpc {
                 alu::nearby_integer(element, a? & mask, rounding)
             }
             Op::Udiv4Step => return self.divide_step(operation, a?, dest),
-            Op::CalcFpSpecial => return Err(Trap::not_modelled("calc_fp_special")),
+            Op::CalcFpSpecial => match special_result(element, operation.fields.bits(SPECIAL_FUNCTION), a?, b?) {
+                Some(value) => value,
+                None => return Ok(()),
+            },
             Op::Not | Op::Abs => alu::extend(element, alu::unary(unary()?, element, a? & mask)),
             Op::Popcnt | Op::FindFirst | Op::Brev | Op::ExtractExp | Op::Fclass => {
                 let value = alu::unary(unary()?, element, a? & mask);

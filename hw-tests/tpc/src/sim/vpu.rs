@@ -92,9 +92,11 @@ impl Tpc {
             }
             Op::FormFpNum => self.form_number(operation, immediate),
             Op::CalcFpSpecial => self.special_results(operation, immediate),
-            Op::ConvertInt16 | Op::ConvertUint16 | Op::ConvertInt32 | Op::ConvertUint32 | Op::GetLutEntry => {
-                Err(Trap::not_modelled(operation.op.mnemonic()))
-            }
+            Op::ConvertInt16 => self.convert_fixed(operation, ElementType::I16, immediate),
+            Op::ConvertUint16 => self.convert_fixed(operation, ElementType::U16, immediate),
+            Op::ConvertInt32 => self.convert_fixed(operation, ElementType::I32, immediate),
+            Op::ConvertUint32 => self.convert_fixed(operation, ElementType::U32, immediate),
+            Op::GetLutEntry => Err(Trap::not_modelled(operation.op.mnemonic())),
             Op::Add
             | Op::Sub
             | Op::Max
