@@ -85,7 +85,7 @@ impl CardView {
             let piece = self.hardware.resolve(at, rest.len() as u64, access, false).map_err(|_| ReadRefused)?;
             let length = usize::try_from(piece.len).map_err(|_| ReadRefused)?.min(rest.len());
             let part = rest.get_mut(..length).ok_or(ReadRefused)?;
-            self.hardware.file(piece.place).read_bytes(piece.offset, part).map_err(|_| ReadRefused)?;
+            self.hardware.read_bytes(piece, part).map_err(|_| ReadRefused)?;
             done += length;
         }
         Ok(())
