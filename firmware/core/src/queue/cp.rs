@@ -5,9 +5,9 @@
 //! touches one stream and what its QMAN shares ([`Shared`]), writes only through the posted-write ring, and never waits: a
 //! packet that cannot go on is left in place and tried again when the stream is woken.
 
-use coxswain_abi::packet::{EB, Header, opcode};
+use coxswain_abi::packet::{EB, Header, MB, opcode};
 use coxswain_abi::regs::CFG_BASE;
-use coxswain_abi::regs::qman::{EngineKind, LOWER, cause};
+use coxswain_abi::regs::qman::{CP_FENCE0_RDATA_0, EngineKind, LOWER, cause};
 use coxswain_abi::soc::{Attributes, PostedWrite};
 use heapless::Deque;
 
@@ -176,11 +176,15 @@ fn run_packets<P: QueuePorts>(
     let operands = [stream.fetcher.peek(1), stream.fetcher.peek(2)];
     match execute(header, operands, number, stream, shared, ports) {
         Step::Next => {
+            stream.settled = false;
             stream.fetcher.consume(words);
             None
         }
         Step::Block(reason) => Some(Exit::Block(reason)),
-        Step::Fail(causes) => Some(Exit::Fail(Failure { causes, header: Some(header.0), words })),
+        Step::Fail(causes) => {
+            stream.settled = false;
+            Some(Exit::Fail(Failure { causes, header: Some(header.0), words }))
+        }
     }
 }
 
@@ -198,6 +202,9 @@ pub(super) fn execute<P: QueuePorts>(
         return Step::Block(Blocked::Barrier);
     }
     let code = header.opcode();
+    if looks_at_own_registers(header) && !stream.settled {
+        return settle(number, shared, ports);
+    }
     // Barriers come first, also of a packet that is then skipped (`qman.md` 10 #2).
     if has_predicate(code) && stream.predicates >> header.predicate() & 1 == 0 {
         return skip(header, stream);
@@ -231,6 +238,26 @@ pub(super) fn execute<P: QueuePorts>(
         opcode::STOP => Step::Fail(cause::STOP_OP),
         _ => Step::Fail(cause::UNDEF_CMD),
     }
+}
+
+/// True for a packet that must see what earlier messages have written to registers that the firmware itself keeps: requests to
+/// the arbiter always, others where a message barrier asks for it. Other packets with that barrier write through the ring, in
+/// order.
+fn looks_at_own_registers(header: Header) -> bool {
+    let barrier = header.control() & MB != 0;
+    match header.opcode() {
+        opcode::ARB_POINT => header.value() >> 31 == 0,
+        opcode::NOP | opcode::FENCE | opcode::WAIT | opcode::LOAD_AND_EXE => barrier,
+        _ => false,
+    }
+}
+
+/// Asks the hardware to tell when everything posted so far has happened: an increment of a fence by 0, which comes back behind
+/// the notifications of all earlier writes ([`super::qman::Qman::on_fence`]). A user that writes such an increment opens only
+/// the barrier of their own stream.
+fn settle<P: QueuePorts>(number: usize, shared: &Shared, ports: &mut P) -> Step {
+    ports.post_register(shared.base.wrapping_add(CP_FENCE0_RDATA_0 + 4 * number as u32), 0);
+    Step::Block(Blocked::Message)
 }
 
 /// True for opcodes whose control word has a predicate (`qman.md` 5.0).

@@ -16,7 +16,8 @@
 //! * [`status`] - what hosts can read: published when it changed, at the end of a round.
 //!
 //! Ordering: everything a command processor writes goes through the posted-write ring, which is applied strictly in order.
-//! Therefore the register and message barriers (RB, MB) are satisfied by construction; only the engine barrier (EB) waits
+//! Therefore register and message barriers (RB, MB) are satisfied by construction for all that is hardware; the engine barrier
+//! (EB) waits, and so does a message barrier in front of what the firmware keeps itself, such as the arbiter
 //! (`qman.md` 5.2, `decisions.md` 3.4).
 //!
 //! Fairness: a stream runs at most [`SLICE`] words of packets, then the next ready stream of the QMAN and the next QMAN get their

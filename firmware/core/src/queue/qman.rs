@@ -32,6 +32,8 @@ pub(super) struct Qman {
     pub(super) touched: u8,
     /// Bit per stream that waits for its engine.
     engine_waiters: u8,
+    /// Bit per stream that waits for a message barrier: it will go on without anybody's doing.
+    settling: u8,
     /// Number after that of the stream that ran last, 0..=5.
     cursor: usize,
     /// Something that the owner of all QMANs must look at, see [`Self::wants_attention`].
@@ -61,6 +63,7 @@ impl Qman {
             failed: 0,
             touched: 0,
             engine_waiters: 0,
+            settling: 0,
             cursor: 0,
             attention: false,
             error: false,
@@ -81,6 +84,7 @@ impl Qman {
         self.failed = 0;
         self.touched = 0;
         self.engine_waiters = 0;
+        self.settling = 0;
         self.cursor = 0;
         self.attention = false;
         self.error = false;
@@ -166,6 +170,10 @@ impl Qman {
         let Some(stream) = self.streams.get_mut(number) else { return };
         let clipped = stream.increment_fence(fence, increment);
         self.touched |= 1 << number;
+        if increment == 0 && stream.activity == Activity::Blocked(Blocked::Message) {
+            stream.settled = true;
+            return self.set_activity(number, Activity::Ready);
+        }
         self.wake_fence(number, fence as u8);
         if clipped != 0 {
             self.fail(number, Failure::outside(clipped), ports);
@@ -243,7 +251,7 @@ impl Qman {
     #[inline]
     fn arbitrate<P: QueuePorts>(&mut self, ports: &mut P) {
         self.undecided = false;
-        if self.ready == 0 && self.shared.arbiter.has_requests() {
+        if self.ready | self.settling == 0 && self.shared.arbiter.has_requests() {
             self.decide(ports);
         }
     }
@@ -534,9 +542,11 @@ impl Qman {
             self.touched |= bit;
             self.ready &= !bit;
             self.engine_waiters &= !bit;
+            self.settling &= !bit;
             match activity {
                 Activity::Ready => self.ready |= bit,
                 Activity::Blocked(Blocked::Engine | Blocked::Barrier) => self.engine_waiters |= bit,
+                Activity::Blocked(Blocked::Message) => self.settling |= bit,
                 Activity::Blocked(_) | Activity::Idle => {}
             }
         }

@@ -21,6 +21,8 @@ pub enum Blocked {
     Engine,
     /// An engine barrier: jobs are in flight.
     Barrier,
+    /// A message barrier: writes to registers that the firmware keeps are on their way.
+    Message,
     /// The lower CP's input queue is full.
     LowerQueue,
     /// An ARB_POINT request: another stream owns the arbiter.
@@ -138,6 +140,8 @@ pub(super) struct Stream {
     pub scalars: [u32; 4],
     /// The LOAD_AND_EXE packet in place has loaded and waits with what it executes.
     pub loaded: bool,
+    /// The message barrier of the packet in place is open.
+    pub settled: bool,
     /// A bulk write in progress.
     pub bulk: Option<Bulk>,
     /// A load ended in a page fault that waits to be reported.
@@ -161,6 +165,7 @@ impl Stream {
             predicates: 1,
             scalars: [0; 4],
             loaded: false,
+            settled: false,
             bulk: None,
             page_fault: false,
         }

@@ -189,7 +189,10 @@ impl EngineSide {
                 WriteKind::Bus => {
                     let data = if posted.attributes.timestamp() { Data::Time } else { Data::Value(posted.data) };
                     let write = Write { address: posted.address, data, attributes: attributes(posted.attributes) };
-                    self.writes.push(write);
+                    // What the firmware writes for itself is no packet's.
+                    if posted.attributes != coxswain_abi::soc::Attributes::CPU {
+                        self.writes.push(write);
+                    }
                     self.pass_on(&write);
                 }
                 WriteKind::Status => _ = registers.insert(offset, posted.data),

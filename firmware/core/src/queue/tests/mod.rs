@@ -171,10 +171,13 @@ impl Bench {
     fn run(&mut self) -> Vec<PostedWrite> {
         let mut bus = vec![];
         for _ in 0..10_000 {
-            let more = self.engine.run(&mut self.fake);
-            for write in self.fake.posted.drain(..) {
+            let mut more = self.engine.run(&mut self.fake);
+            for write in std::mem::take(&mut self.fake.posted) {
                 let offset = write.address.wrapping_sub(CFG_BASE) as u32;
                 match write.attributes.kind() {
+                    WriteKind::Bus if write.attributes == Attributes::CPU => {
+                        more |= self.settle(offset);
+                    }
                     WriteKind::Bus => bus.push(write),
                     WriteKind::Status => _ = self.fake.registers.insert(offset, write.data),
                     WriteKind::SetBits => *self.fake.registers.entry(offset).or_insert(0) |= write.data,
@@ -186,6 +189,14 @@ impl Bench {
             }
         }
         panic!("the engine never comes to rest");
+    }
+
+    /// A write of the firmware's own, which comes back as a notification.
+    fn settle(&mut self, offset: u32) -> bool {
+        let (number, inside) = regs::find(offset).expect("a register of a queue manager");
+        let stream = (inside - regs::CP_FENCE0_RDATA_0) / 4;
+        self.engine.on_fence(number, stream as usize, 0, 0, &mut self.fake);
+        true
     }
 
     fn register(&self, number: usize, offset: u32) -> u32 {
