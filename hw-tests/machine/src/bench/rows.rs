@@ -99,7 +99,7 @@ pub struct Row {
     pub p99_us: f64,
     /// Part of all processors' time that the rest of the machine used in that round.
     pub disturbance: f64,
-    /// Submissions per second as a part of the better ceiling's; none without a ceiling.
+    /// Submissions per second as a part of the better ceiling's, the median over the rounds; none without a ceiling.
     pub ratio: Option<f64>,
     /// Where the processors' time went, all rounds together.
     pub processor: ProcessorTime,
@@ -154,14 +154,21 @@ fn row(samples: &[&Sample]) -> Option<Row> {
     })
 }
 
-/// Tells every row as a part of the better ceiling of its work and depth.
+/// Tells every row as a part of the better ceiling of its work and depth: the median over the rounds, each compared with the
+/// ceilings of the same round, which were measured seconds before or after it.
 fn set_ratios(rows: &mut [Row]) {
-    let ceilings: Vec<(Work, usize, f64)> =
-        rows.iter().filter(|row| row.server.is_ceiling()).map(|row| (row.work, row.depth, row.per_second)).collect();
+    let ceilings: Vec<(Work, usize, Vec<f64>)> = rows
+        .iter()
+        .filter(|row| row.server.is_ceiling())
+        .map(|row| (row.work, row.depth, row.rounds.clone()))
+        .collect();
     for row in rows {
-        let of_row = ceilings.iter().filter(|(work, depth, _)| (*work, *depth) == (row.work, row.depth));
-        let best = of_row.map(|(.., rate)| *rate).fold(0.0, f64::max);
-        row.ratio = (best > 0.0).then(|| row.per_second / best);
+        let of_row = || ceilings.iter().filter(|(work, depth, _)| (*work, *depth) == (row.work, row.depth));
+        let best = |round: usize| of_row().filter_map(|(.., rates)| rates.get(round).copied()).fold(0.0, f64::max);
+        let compared = row.rounds.iter().enumerate().map(|(round, rate)| (rate, best(round)));
+        let mut ratios: Vec<f64> = compared.filter(|(_, best)| *best > 0.0).map(|(rate, best)| rate / best).collect();
+        ratios.sort_by(f64::total_cmp);
+        row.ratio = ratios.get(ratios.len() / 2).copied();
     }
 }
 
@@ -231,6 +238,18 @@ mod tests {
                 (Work::Large, 8, Server::QueueCores(1), None),
             ]
         );
+    }
+
+    #[test]
+    fn each_round_is_compared_with_its_own_ceiling_and_the_middle_ratio_counts() {
+        let mut samples = vec![];
+        // The whole machine is slow in the second round; the firmware alone is disturbed in the third.
+        for (ceiling, firmware) in [(1000, 800), (100, 80), (1000, 10)] {
+            samples.push(sample(Work::Blank, 1, Server::CeilingBeside, ceiling));
+            samples.push(sample(Work::Blank, 1, Server::QueueCores(0), firmware));
+        }
+        let ratios: Vec<_> = summarise(&samples).iter().map(|row| row.ratio).collect();
+        assert_eq!(ratios, [Some(1.0), Some(0.8)]);
     }
 
     #[test]
