@@ -155,6 +155,12 @@ pub const ARB_BASE_LO: u32 = 0xB54;
 pub const ARB_BASE_HI: u32 = 0xB58;
 /// Arbiter error cause: choice overflow \[0\], choice watchdog \[1\], message error \[2\].
 pub const ARB_ERR_CAUSE: u32 = 0xB9C;
+/// Longest time that a slave's choice may stand, in cycles of 1 ns; 0 = no limit.
+pub const ARB_SLV_CHOISE_WDT: u32 = 0xB38;
+/// Choices that a slave holds, 0..=64.
+pub const ARB_CHOISE_FULLNESS_STS: u32 = 0xB84;
+/// Stream at the head of a slave's choices.
+pub const ARB_SLV_CHOISE_Q_HEAD: u32 = 0xB8C;
 /// Enables of the error message, bits as [`ARB_ERR_CAUSE`].
 pub const ARB_ERR_MSG_EN: u32 = 0xBA0;
 /// Clock gating status; 0x700 when idle, AGENT_IDLE \[8\].

@@ -68,6 +68,12 @@ pub(super) struct Arbiter {
     /// Choices of the master, for a slave.
     choices: Deque<u8, CHOICES>,
     credits: [u8; SLAVES],
+    /// An error has stopped it: nothing passes any more.
+    stopped: bool,
+    /// The head of `choices` is another one than at the last [`Self::watch`].
+    new_head: bool,
+    /// Clock value, microseconds, at which the head of `choices` has stood too long.
+    head_due: Option<u64>,
 }
 
 impl Arbiter {
@@ -81,6 +87,9 @@ impl Arbiter {
             grants_left: 0,
             choices: Deque::new(),
             credits: [CREDITS; SLAVES],
+            stopped: false,
+            new_head: false,
+            head_due: None,
         }
     }
 
@@ -106,6 +115,9 @@ impl Arbiter {
             self.set_request(stream, Some(priority));
             return Passage::Wait;
         }
+        if self.stopped {
+            return Passage::Wait;
+        }
         if self.choices.front().copied() == mine { Passage::Pass } else { Passage::Wait }
     }
 
@@ -121,6 +133,7 @@ impl Arbiter {
             }
         } else if self.choices.front().copied() == mine {
             self.choices.pop_front();
+            self.new_head = true;
             let offset = ports.read(base + regs::ARB_SLV_MASTER_INC_CRED_OFST);
             let number = ports.read(base + regs::ARB_SLV_ID) & 0x1F;
             post(base, offset, number, ports);
@@ -129,14 +142,58 @@ impl Arbiter {
 
     /// The stream of a slave whose turn it is.
     pub fn turn(&self) -> Option<usize> {
-        let stream = self.choices.front().filter(|_| !self.is_master())?;
+        let stream = self.choices.front().filter(|_| !self.is_master() && !self.stopped)?;
         Some(usize::from(*stream))
     }
 
     /// True when [`Self::decide`] may grant something.
     #[inline]
     pub fn has_requests(&self) -> bool {
-        self.waiting != 0 && self.owner.is_none()
+        self.waiting != 0 && self.owner.is_none() && !self.stopped
+    }
+
+    /// An error stops it, until it is switched off.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// True when an error has stopped it.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Choices that a slave holds, and the stream at their head.
+    pub fn choices(&self) -> (u32, u32) {
+        (self.choices.len() as u32, self.choices.front().copied().unwrap_or(0).into())
+    }
+
+    /// True when [`Self::watch`] has something to do.
+    #[inline]
+    pub fn has_new_head(&self) -> bool {
+        self.new_head
+    }
+
+    /// Starts the watchdog of a new head; `limit` is in cycles of 1 ns, 0 for none (`qman.md` 6.3).
+    pub fn watch(&mut self, now: u64, limit: u32) {
+        self.new_head = false;
+        let watched = limit != 0 && !self.choices.is_empty();
+        // Rather late than early: the clock may be about to tick.
+        self.head_due = watched.then(|| now.saturating_add(u64::from(limit) / 1000 + 1));
+    }
+
+    /// When the head has stood too long.
+    #[inline]
+    pub fn due(&self) -> Option<u64> {
+        self.head_due
+    }
+
+    /// True once when the head has stood too long at `now`.
+    pub fn is_overdue(&mut self, now: u64) -> bool {
+        let overdue = self.head_due.is_some_and(|due| due <= now);
+        if overdue {
+            self.head_due = None;
+        }
+        overdue
     }
 
     fn set_request(&mut self, stream: usize, priority: Option<u8>) {
@@ -206,7 +263,7 @@ impl Arbiter {
         match inside {
             regs::ARB_CFG_0 => {
                 if value & ENABLE == 0 || (value ^ self.config) & MASTER != 0 {
-                    *self = Self { credits: self.credits, ..Self::new() };
+                    *self = Self { credits: self.credits, new_head: true, ..Self::new() };
                 }
                 self.config = value;
                 // A masked stream passes without a grant.
@@ -218,7 +275,10 @@ impl Arbiter {
                 Change::Wake
             }
             regs::ARB_CHOISE_Q_PUSH => match self.choices.push_back((value & 3) as u8) {
-                Ok(()) => Change::Wake,
+                Ok(()) => {
+                    self.new_head |= self.choices.len() == 1;
+                    Change::Wake
+                }
                 Err(_) => Change::Overflow,
             },
             regs::ARB_MST_CRED_INC => {

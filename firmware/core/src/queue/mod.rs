@@ -176,7 +176,7 @@ impl QueueEngine {
         let Some(due) = self.next_time() else { return };
         if due <= now {
             for number in 0..QMANS {
-                self.with(number, |qman| _ = qman.on_time(now, ports));
+                self.with(number, |qman| qman.on_time(now, ports));
             }
         }
     }

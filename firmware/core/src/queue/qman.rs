@@ -16,6 +16,8 @@ use crate::ports::ReadError;
 
 /// ARB_ERR_CAUSE: a choice was pushed although the queue is full.
 const ARB_OVERFLOW: u32 = 1 << 0;
+/// ARB_ERR_CAUSE: a choice has stood too long.
+const ARB_WATCHDOG: u32 = 1 << 1;
 
 /// One QMAN.
 pub(super) struct Qman {
@@ -251,9 +253,20 @@ impl Qman {
     #[inline]
     fn arbitrate<P: QueuePorts>(&mut self, ports: &mut P) {
         self.undecided = false;
+        if self.shared.arbiter.has_new_head() {
+            self.watch(ports);
+        }
         if self.ready | self.settling == 0 && self.shared.arbiter.has_requests() {
             self.decide(ports);
         }
+    }
+
+    /// Starts the watchdog of the choice at the head.
+    #[cold]
+    fn watch<P: QueuePorts>(&mut self, ports: &mut P) {
+        let limit = ports.read(self.description.base.wrapping_add(regs::ARB_SLV_CHOISE_WDT));
+        self.shared.arbiter.watch(ports.now_us(), limit);
+        self.attention = true;
     }
 
     /// Grants the next stream; when there is no room for what the arbiter has to tell, in a later round.
@@ -267,18 +280,23 @@ impl Qman {
         }
     }
 
-    /// Carries out the fence increments that are due at `now`; the clock value of the next one.
-    pub fn on_time<P: QueuePorts>(&mut self, now: u64, ports: &mut P) -> Option<u64> {
+    /// Carries out what is due at `now`: fence increments, the arbiter's watchdog.
+    pub fn on_time<P: QueuePorts>(&mut self, now: u64, ports: &mut P) {
         while let Some(timer) = self.shared.timers.take_due(now) {
             self.on_fence(timer.stream.into(), timer.fence.into(), timer.increment, ports);
             self.wake_all(|reason| reason == Blocked::Timers);
         }
-        self.shared.timers.next()
+        if self.shared.arbiter.is_overdue(now) {
+            self.arbiter_error(ARB_WATCHDOG, ports);
+        }
     }
 
-    /// When the next fence increment is due.
+    /// When something is due.
     pub fn next_time(&self) -> Option<u64> {
-        self.shared.timers.next()
+        match (self.shared.timers.next(), self.shared.arbiter.due()) {
+            (Some(timer), Some(head)) => Some(timer.min(head)),
+            (timer, head) => timer.or(head),
+        }
     }
 
     /// Publishes what changed; false when there was no room for all of it.
@@ -514,16 +532,21 @@ impl Qman {
         }
     }
 
-    /// Raises an error of the arbiter: cause register and event.
+    /// Raises an error of the arbiter: cause register, event, stop (`qman.md` 6.4).
     fn arbiter_error<P: QueuePorts>(&mut self, causes: u32, ports: &mut P) {
         let base = self.description.base;
+        // A cause that the host has not cleared is no news.
+        let known = ports.read(base.wrapping_add(regs::ARB_ERR_CAUSE));
         ports.post(PostedWrite {
             address: CFG_BASE + u64::from(base.wrapping_add(regs::ARB_ERR_CAUSE)),
             data: causes,
             attributes: Attributes::CPU.with_kind(WriteKind::SetBits),
         });
+        if ports.read(base.wrapping_add(regs::GLBL_ERR_CFG)) >> 31 != 0 {
+            self.shared.arbiter.stop();
+        }
         self.attention = true;
-        self.error |= ports.read(base.wrapping_add(regs::ARB_ERR_MSG_EN)) & causes != 0;
+        self.error |= ports.read(base.wrapping_add(regs::ARB_ERR_MSG_EN)) & causes & !known != 0;
     }
 
     fn next_ready(&self) -> Option<usize> {

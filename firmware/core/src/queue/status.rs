@@ -11,6 +11,9 @@ use super::qman::Qman;
 use super::stream::{Activity, Blocked, Stream, Unit};
 use super::{QueuePorts, ROOM};
 
+/// GLBL_STS0: the arbiter is stopped.
+const ARBITER_STOPPED: u32 = 1 << 31;
+
 /// Last published values of one stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct StreamStatus {
@@ -28,13 +31,21 @@ pub(super) struct Published {
     /// What `global` becomes when the streams published so far are all that changed.
     streams_global: u32,
     lower_queue: u32,
+    /// Number and head of the arbiter's choices.
+    choices: (u32, u32),
 }
 
 impl Published {
     /// The values after a reset of the card.
     pub const fn new() -> Self {
         let stream = StreamStatus { consumer: 0, address: 0, size: 0, cp: 0, fences: [0; 4] };
-        Self { streams: [stream; STREAMS], global: regs::STS0_IDLE, streams_global: regs::STS0_IDLE, lower_queue: 0 }
+        Self {
+            streams: [stream; STREAMS],
+            global: regs::STS0_IDLE,
+            streams_global: regs::STS0_IDLE,
+            lower_queue: 0,
+            choices: (0, 0),
+        }
     }
 }
 
@@ -50,7 +61,7 @@ impl Published {
 /// Publishes what changed; false when there was no room for all of it. Looks only at the streams that were touched.
 pub(super) fn publish<P: QueuePorts>(qman: &mut Qman, ports: &mut P) -> bool {
     let base = qman.description.base;
-    // A stream needs at most nine writes and the QMAN three, so the room for the last stream is enough for both.
+    // A stream needs at most nine writes and the QMAN five, so the room for the last stream is enough for both.
     if !ports.has_room(ROOM) {
         return false;
     }
@@ -72,6 +83,12 @@ pub(super) fn publish<P: QueuePorts>(qman: &mut Qman, ports: &mut P) -> bool {
         }
     }
     update(&mut qman.published.lower_queue, waiting, base.wrapping_add(regs::CQ_IFIFO_CNT_0 + 4 * LOWER as u32), ports);
+    let choices = qman.shared.arbiter.choices();
+    if qman.published.choices != choices {
+        update(&mut qman.published.choices.0, choices.0, base.wrapping_add(regs::ARB_CHOISE_FULLNESS_STS), ports);
+        update(&mut qman.published.choices.1, choices.1, base.wrapping_add(regs::ARB_SLV_CHOISE_Q_HEAD), ports);
+    }
+    let global = global & !ARBITER_STOPPED | u32::from(qman.shared.arbiter.is_stopped()) << 31;
     if global != qman.published.global {
         let was_idle = qman.published.global & regs::STS0_IDLE == regs::STS0_IDLE;
         let is_idle = global & regs::STS0_IDLE == regs::STS0_IDLE;

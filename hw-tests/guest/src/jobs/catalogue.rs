@@ -130,7 +130,7 @@ pub const ENTRIES: &[Entry] = &[
     ),
     behaviour(
         "arbiter-same-buffer",
-        "the same, set in the buffer that then takes it; only by name",
+        "the same, set in the buffer that then takes it",
         &[3],
         Behaviour::PrioritySameBuffer,
     ),

@@ -32,6 +32,8 @@ pub struct Arbiter {
     credits: [u32; 32],
     /// Priorities of the requests that wait.
     priorities: [u8; LOWER],
+    /// An error has stopped it: nothing passes any more, until it is switched off.
+    pub stopped: bool,
 }
 
 impl Default for Arbiter {
@@ -43,6 +45,7 @@ impl Default for Arbiter {
             choices: VecDeque::new(),
             credits: [CREDITS; 32],
             priorities: [0; LOWER],
+            stopped: false,
         }
     }
 }
@@ -85,6 +88,8 @@ impl Arbiter {
     pub fn passes(&self, stream: usize) -> bool {
         match () {
             () if !self.concerns(stream) => true,
+            // The owner of a stopped one has passed already.
+            () if self.stopped && !self.is_master() => false,
             () if self.is_master() => self.owner == Some(stream),
             () => self.choices.front() == Some(&stream),
         }
@@ -99,6 +104,7 @@ impl Arbiter {
                 if value >> 8 & 1 == 0 || self.is_master() != was_master {
                     self.owner = None;
                     self.last = None;
+                    self.stopped = false;
                     self.choices.clear();
                 }
             }
@@ -168,7 +174,7 @@ impl Machine {
     pub(super) fn arbitrate(&mut self, number: usize) -> bool {
         let Some(qman) = self.qmans.get(&number) else { return false };
         let arbiter = &qman.arbiter;
-        if !arbiter.is_master() || arbiter.owner.is_some() {
+        if !arbiter.is_master() || arbiter.owner.is_some() || arbiter.stopped {
             return false;
         }
         let waiting: Vec<usize> =

@@ -134,10 +134,12 @@ impl Machine {
 
     fn arbiter_register(&mut self, number: usize, offset: u32, value: u32) {
         let enabled = self.register(number, regs::ARB_ERR_MSG_EN);
+        let stops = self.register(number, regs::GLBL_ERR_CFG) >> 31 == 1;
         let Some(qman) = self.qmans.get_mut(&number) else { return };
         if qman.arbiter.write_register(offset, value) == Choice::Overflow {
             let new = qman.arbiter_causes & ARB_OVERFLOW == 0;
             qman.arbiter_causes |= ARB_OVERFLOW;
+            qman.arbiter.stopped |= stops;
             if enabled & ARB_OVERFLOW != 0 && new {
                 self.events.insert(number);
             }

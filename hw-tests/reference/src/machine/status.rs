@@ -61,7 +61,7 @@ fn command_processor(state: &Stream) -> u32 {
 /// GLBL_STS0. A unit is idle when there is no work for it; a stream of which a unit failed is not idle, so that the driver
 /// resets (`qman.md` 7.2).
 fn global(qman: &Qman, stops: u32) -> u32 {
-    let mut value = 0;
+    let mut value = u32::from(qman.arbiter.stopped) << 31;
     for (stream, state) in qman.streams.iter().enumerate() {
         let waiting_buffers = stream == LOWER && !qman.lower_queue.is_empty();
         let busy = state.enabled && (state.buffer.is_some() || waiting_buffers || !state.failed.is_empty());

@@ -331,3 +331,59 @@ proptest! {
         prop_assert_eq!(bench.run().len(), 1);
     }
 }
+
+/// A slave of which stream 0 waits for its turn.
+fn slave(bench: &mut Bench, watchdog: u32, errors: u32) {
+    let base = regs::base(0);
+    for (register, value) in
+        [(regs::ARB_SLV_CHOISE_WDT, watchdog), (regs::ARB_ERR_MSG_EN, 7), (regs::GLBL_ERR_CFG, errors)]
+    {
+        bench.fake.registers.insert(base + register, value);
+    }
+    bench.engine.on_register_write(0, regs::ARB_CFG_0, 0x100, &mut bench.fake);
+    let request = packet::Header::new(packet::opcode::ARB_POINT, 0, 0).0;
+    let message = packet::msg_long(SRAM_BASE, 7, 0);
+    bench.submit(0, 0, host(0), &[request, message[0], message[1]]);
+    assert_eq!(bench.run(), []);
+}
+
+#[test]
+fn a_choice_that_nobody_takes_is_reported_once_when_its_time_is_over() {
+    let mut bench = Bench::new();
+    slave(&mut bench, 5_000, 0);
+    bench.engine.on_register_write(0, regs::ARB_CHOISE_Q_PUSH, 3, &mut bench.fake);
+    bench.run();
+    assert_eq!(bench.register(0, regs::ARB_CHOISE_FULLNESS_STS), 1);
+    assert_eq!(bench.register(0, regs::ARB_SLV_CHOISE_Q_HEAD), 3);
+    let due = bench.engine.next_time().expect("a watchdog");
+    assert!((5..=6).contains(&due), "{due}");
+    bench.fake.now = due - 1;
+    bench.run();
+    assert_eq!((bench.register(0, regs::ARB_ERR_CAUSE), bench.engine.take_errors()), (0, 0));
+    bench.fake.now = due;
+    bench.run();
+    assert_eq!((bench.register(0, regs::ARB_ERR_CAUSE), bench.engine.take_errors()), (2, 1));
+    bench.fake.now = due + 1000;
+    bench.run();
+    assert_eq!((bench.engine.next_time(), bench.engine.take_errors()), (None, 0));
+}
+
+#[test]
+fn an_arbiter_that_an_error_has_stopped_lets_nobody_pass_until_it_is_switched_off() {
+    let mut bench = Bench::new();
+    slave(&mut bench, 0, 1 << 31);
+    // The head is another stream's; the queue of choices overflows.
+    for _ in 0..65 {
+        bench.engine.on_register_write(0, regs::ARB_CHOISE_Q_PUSH, 3, &mut bench.fake);
+    }
+    assert_eq!(bench.run(), []);
+    assert_eq!((bench.register(0, regs::ARB_ERR_CAUSE), bench.engine.take_errors()), (1, 1));
+    assert_eq!(bench.register(0, regs::GLBL_STS0) >> 31, 1);
+    let request = packet::Header::new(packet::opcode::ARB_POINT, 0, 0).0;
+    bench.submit(0, 3, host(0x1000), &[request]);
+    assert_eq!(bench.run(), []);
+    assert_eq!(bench.engine.blocked(0, 3), Some(Blocked::Arbiter), "its turn, but the arbiter is stopped");
+    bench.engine.on_register_write(0, regs::ARB_CFG_0, 0, &mut bench.fake);
+    assert_eq!(bench.run().len(), 1, "a disabled arbiter lets everything pass");
+    assert_eq!(bench.register(0, regs::GLBL_STS0) >> 31, 0);
+}
