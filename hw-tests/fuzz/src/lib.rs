@@ -29,6 +29,10 @@
 //! * `COXSWAIN_FUZZ_WRITE_SEEDS=1 cargo test -p coxswain-fuzz seeds_for_libfuzzer` writes the seeds to `corpus/`, where
 //!   libFuzzer finds them.
 //!
+//! `saved/` holds inputs that libFuzzer found on the way to a milestone that mutations of the seeds do not reach, named by what
+//! they reach, and findings. What bytes mean is the business of each target: when that changes, milestones go missing and the
+//! tests say so.
+//!
 //! # When something is found
 //!
 //! Copy the input to `saved/<target>/<what-is-wrong>`; `cargo test` runs it from then on. `cargo test -p coxswain-fuzz` names

@@ -79,27 +79,27 @@ fn hold(name: &str, mutations: u64) {
 
 #[test]
 fn queue_engine_and_reference_agree_on_any_bytes() {
-    hold("queue_programs", 1500);
+    hold("queue_programs", 8000);
 }
 
 #[test]
 fn no_image_file_is_accepted_that_is_damaged() {
-    hold("container", 20_000);
+    hold("container", 40_000);
 }
 
 #[test]
 fn the_loader_executes_what_it_checked_whatever_the_host_writes() {
-    hold("comms", 5000);
+    hold("comms", 20_000);
 }
 
 #[test]
 fn the_control_queue_stays_in_the_shared_area_whatever_the_host_writes() {
-    hold("packets", 5000);
+    hold("packets", 20_000);
 }
 
 #[test]
 fn events_arrive_in_order_and_once_whatever_the_host_writes() {
-    hold("event_ring", 20_000);
+    hold("event_ring", 40_000);
 }
 
 #[test]

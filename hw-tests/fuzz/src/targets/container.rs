@@ -122,7 +122,7 @@ fn check(image: &Image<'_>, bytes: &[u8], expected: &Expected) {
     let end = u128::from(image.load) + image.data.len() as u128;
     assert!(image.load >= expected.load.start && end <= u128::from(expected.load.end), "loaded elsewhere");
     let entry = u128::from(image.entry);
-    assert!(entry >= u128::from(image.load) && entry < end && image.entry % 4 == 0, "entered elsewhere");
+    assert!(entry >= u128::from(image.load) && entry < end && image.entry.is_multiple_of(4), "entered elsewhere");
 }
 
 fn seeds() -> Vec<Vec<u8>> {

@@ -11,6 +11,7 @@ pub const TARGET: Target = Target {
     seeds,
     milestones: &[
         "a bus write was compared",
+        "an arbiter granted",
         "arbiter",
         "barrier",
         "engine",
@@ -31,6 +32,9 @@ pub fn run(bytes: &[u8]) -> Reached {
     let mut reached: Reached = coverage.waiting.into_iter().collect();
     if coverage.writes > 0 {
         reached.insert("a bus write was compared");
+    }
+    if coverage.grants > 0 {
+        reached.insert("an arbiter granted");
     }
     reached
 }
