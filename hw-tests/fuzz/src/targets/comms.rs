@@ -111,8 +111,12 @@ pub fn run(bytes: &[u8]) -> Reached {
                     vec![]
                 }
                 13 => {
-                    let offset = bytes.half() % BUFFER as u16;
-                    write(&mut card, config.image + u64::from(offset), bytes.take(8));
+                    // Often in the data of a good image: its container stays right but for the hash.
+                    let offset = match bytes.byte() {
+                        0..64 => bytes.half() % BUFFER as u16,
+                        inside => data_offset(&good[usize::from(inside & 1)]) + u16::from(inside >> 1 & 7),
+                    };
+                    write(&mut card, config.image + u64::from(offset), bytes.take(4));
                     vec![]
                 }
                 14 => {
@@ -136,6 +140,12 @@ pub fn run(bytes: &[u8]) -> Reached {
         }
     }
     reached
+}
+
+/// Where the data begin in one of the containers with [`GOOD`] data.
+fn data_offset(image: &[u8]) -> u16 {
+    let found = GOOD.iter().find_map(|data| image.windows(data.len()).position(|window| window == *data));
+    found.map_or(0, |offset| offset as u16)
 }
 
 /// The host's own write.
@@ -217,8 +227,10 @@ fn seeds() -> Vec<Vec<u8>> {
         seeds.push([&[stage][..], &load].concat());
         // The other image after PREP_DESC, and damage after DATA_RDY.
         seeds.push(
-            [&[stage][..], &prepare, &[9, 1], &ready, &execute, &[0, 4, 1], &ready, &[13, 60, 0, 1], &execute].concat(),
+            [&[stage][..], &prepare, &[9, 1], &ready, &execute, &[0, 4, 1], &ready, &[13, 64, 1], &execute].concat(),
         );
+        // Damage before DATA_RDY.
+        seeds.push([&[stage][..], &prepare, &[9, 0, 13, 64, 1, 2, 3, 4], &ready, &execute].concat());
         // A message instead of an image, then a load; a damaged record before the next start.
         let message = [12, 1, 0, 1, 2];
         seeds.push([&[stage][..], &message, &ready, &execute, &load, &[14, 0, 1, 2, 3], &load].concat());

@@ -29,10 +29,15 @@ pub(super) fn expected(stage: Stage) -> Expected {
 /// Never for data of less than 2 GiB.
 #[must_use]
 pub fn container(stage: Stage, data: &[u8]) -> Vec<u8> {
-    write(stage, data).expect("data that fit into a tree")
+    container_at(stage, data, LOAD)
 }
 
-fn write(stage: Stage, data: &[u8]) -> Result<Vec<u8>, vm_fdt::Error> {
+/// The same for another address; the entry is the second instruction.
+fn container_at(stage: Stage, data: &[u8], load: u64) -> Vec<u8> {
+    write(stage, data, load).expect("data that fit into a tree")
+}
+
+fn write(stage: Stage, data: &[u8], load: u64) -> Result<Vec<u8>, vm_fdt::Error> {
     let mut tree = FdtWriter::new()?;
     let root = tree.begin_node("")?;
     let images = tree.begin_node("images")?;
@@ -47,8 +52,8 @@ fn write(stage: Stage, data: &[u8]) -> Result<Vec<u8>, vm_fdt::Error> {
     ] {
         tree.property_string(name, value)?;
     }
-    tree.property_u64("load", LOAD)?;
-    tree.property_u32("entry", LOAD as u32 + 4)?;
+    tree.property_u64("load", load)?;
+    tree.property_u32("entry", load as u32 + 4)?;
     tree.property("data", data)?;
     let hash = tree.begin_node("hash-1")?;
     tree.property_string("algo", "sha512")?;
@@ -127,5 +132,14 @@ fn check(image: &Image<'_>, bytes: &[u8], expected: &Expected) {
 
 fn seeds() -> Vec<Vec<u8>> {
     let data: Vec<u8> = (0..=255).collect();
-    vec![container(Stage::BootFit, &data), container(Stage::Control, &data[..5]), container(Stage::Control, &[])]
+    let last = LOAD + ROOM - data.len() as u64;
+    vec![
+        container(Stage::BootFit, &data),
+        container(Stage::Control, &data[..5]),
+        container(Stage::Control, &[]),
+        // Up to the last byte, and beyond it; before the first.
+        container_at(Stage::BootFit, &data, last),
+        container_at(Stage::Control, &data, last + 4),
+        container_at(Stage::Control, &data, LOAD - 4),
+    ]
 }

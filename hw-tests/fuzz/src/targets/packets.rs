@@ -193,10 +193,12 @@ impl Play {
     /// A packet at the usual place, answered if everything was in step.
     fn packet(&mut self, bytes: &mut Bytes<'_>) {
         let kind = u16::from(bytes.byte());
-        let value = match bytes.byte() % 4 {
+        let value = match bytes.byte() % 5 {
             0 => at(BUFFER),
             1 => bytes.half().into(),
             2 => at(SHARED) + u64::from(bytes.word() % (2 * SHARED_BYTES as u32)),
+            // Near the end of the shared area.
+            3 => at(SHARED + SHARED_BYTES) - u64::from(bytes.half() % 0x1800),
             _ => bytes.double(),
         };
         let argument = match bytes.byte() % 4 {
@@ -304,8 +306,15 @@ fn seeds() -> Vec<Vec<u8>> {
     for kind in 0..70 {
         every_opcode.extend([3, kind, 0, 0, 1, 0]);
     }
+    // Buffers that end a few bytes behind the shared area: 4096 bytes, 4064 before its end; and as many as there are.
+    let mut at_the_end = vec![0];
+    for kind in 0..70 {
+        at_the_end.extend([3, kind, 3, 0xE0, 0x0F, 0, 1, 0]);
+        at_the_end.extend([3, kind, 3, 0x80, 0x00, 2, 0x88, 0x00, 1, 0]);
+    }
     vec![
         every_opcode,
+        at_the_end,
         // Events, taken, time passes.
         vec![0, 12, 124, 1, 13, 0, 0, 14, 12, 124, 1, 13, 255, 255, 3, 16, 1, 124, 1, 1, 0, 0, 1, 0],
         // An array of ids to unmask, behind a longer packet.
