@@ -226,6 +226,7 @@ fn more_launches_than_the_queue_holds_are_a_cause() {
     card.initialise();
     load(&card, HALT);
     let base = tpc_cfg::base(0);
+    card.write(base + tpc_cfg::TPC_INTR_MASK, 0);
     card.write(base + tpc_cfg::TPC_STALL, 1);
     for _ in 0..5 {
         launch(&card, 0, 0x8000_0001);
@@ -236,4 +237,19 @@ fn more_launches_than_the_queue_holds_are_a_cause() {
     assert_eq!(card.notifications(0), [error, done(8)]);
     card.write(base + tpc_cfg::TPC_STALL, 0);
     assert_eq!(card.read(sob(0)), 5);
+}
+
+#[test]
+fn a_masked_cause_is_latched_and_not_reported() {
+    let card = Card::lockstep();
+    card.initialise();
+    load(&card, HALT);
+    let base = tpc_cfg::base(0);
+    assert_eq!(card.read(base + tpc_cfg::TPC_INTR_MASK), 0x8FFE, "as the driver sets it");
+    card.write(base + tpc_cfg::TPC_STALL, 1);
+    for _ in 0..6 {
+        launch(&card, 0, 0x8000_0001);
+    }
+    assert_eq!(card.notifications(0), [done(8)]);
+    assert_eq!(card.read(base + tpc_cfg::TPC_INTR_CAUSE), 1 << 15);
 }

@@ -4,6 +4,9 @@
 //! launch queue of each TPC, its KERNEL_ descriptor copy, STATUS, WQ_INFLIGHT_CNTR and TPC_INTR_CAUSE. Never: executes a
 //! bundle under the bus lock.
 //!
+//! A masked cause (TPC_INTR_MASK) is latched without an error notification. Chosen: not so a cause that stops the TPC, because
+//! firmware has to know of the stop, whatever is masked.
+//!
 //! Every EXECUTE is answered by one EngineDone notification unless the TPC stopped on a fault. A kernel that faults stops
 //! its TPC: no completion message, and STATUS stays busy until the card is reset.
 
@@ -139,7 +142,9 @@ impl Bus {
         if core.queue.len() + executing > QUEUE_DEPTH {
             let engine = (dma::CORES + index) as u8;
             self.hardware.registers.set_bits(regs::base(index) + regs::TPC_INTR_CAUSE, CAUSE_QM);
-            self.notify(Notification::EngineError { engine, cause: CAUSE_QM, stopped: false });
+            if self.hardware.registers.read(regs::base(index) + regs::TPC_INTR_MASK) & CAUSE_QM == 0 {
+                self.notify(Notification::EngineError { engine, cause: CAUSE_QM, stopped: false });
+            }
             self.notify(Notification::EngineDone { engine });
             return;
         }
