@@ -227,7 +227,7 @@ pub fn parse(text: &str) -> Result<Vec<Request>, String> {
     }
 }
 
-/// The requests for several texts; when there is none, all jobs but those that are run only by name.
+/// The requests for several texts; when there is none, all jobs but faults.
 ///
 /// # Errors
 /// As [`parse`].
@@ -245,11 +245,10 @@ pub fn parse_all(texts: &[String]) -> Result<Vec<Request>, String> {
 }
 
 impl Entry {
-    /// True for a job that runs when none is named: not a fault, and nothing that is known to fail.
+    /// True for a job that runs when none is named: not a fault.
     #[must_use]
     pub fn is_default(&self) -> bool {
-        let known_to_fail = matches!(self.kind, Kind::Behaviour(Behaviour::PrioritySameBuffer));
-        !self.is_fault() && !known_to_fail
+        !self.is_fault()
     }
 
     /// True for a job that passes when the card is reset because of it: nothing can run behind it in the same process.
