@@ -183,10 +183,19 @@ impl<'device> Launches<'device> {
     /// # Errors
     /// Any end but success.
     pub fn run(&self, bench: &Bench<'_>, last: &Packets) -> Result<Duration, JobError> {
+        Self::run_together(std::slice::from_ref(self), bench, last)
+    }
+
+    /// The same for several, which were prepared for different streams, in one submission.
+    ///
+    /// # Errors
+    /// Any end but success.
+    pub fn run_together(all: &[Self], bench: &Bench<'_>, last: &Packets) -> Result<Duration, JobError> {
         let (qman, stream) = external(QUEUE_TO_HOST);
-        let end = Packets::new().wait_until(DONE, self.kernels, DONE_MONITOR, qman, stream).clear(DONE);
+        let kernels = all.iter().map(|launches| launches.kernels).sum();
+        let end = Packets::new().wait_until(DONE, kernels, DONE_MONITOR, qman, stream).clear(DONE);
         let commands = bench.commands(&end.raw(last.words()))?;
-        let mut jobs: Vec<Job<'_>> = self.jobs.clone();
+        let mut jobs: Vec<Job<'_>> = all.iter().flat_map(|launches| launches.jobs.iter().copied()).collect();
         jobs.push(Job::External { queue: QUEUE_TO_HOST, commands: &commands });
         Ok(bench.run(&jobs)?)
     }

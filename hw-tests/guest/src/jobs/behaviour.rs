@@ -53,6 +53,8 @@ pub enum Behaviour {
     Launches,
     /// [`kernels::queued`].
     QueuedLaunches,
+    /// [`kernels::streams`].
+    KernelStreams,
 }
 
 impl Behaviour {
@@ -85,6 +87,7 @@ impl Behaviour {
             Self::OwnKernels => kernels::own(bench, seed),
             Self::Launches => kernels::launches(bench, amount, seed),
             Self::QueuedLaunches => kernels::queued(bench, amount, seed),
+            Self::KernelStreams => kernels::streams(bench, amount, seed),
         }
     }
 }

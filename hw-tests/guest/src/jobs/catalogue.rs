@@ -160,6 +160,7 @@ pub const ENTRIES: &[Entry] = &[
     behaviour("tpc-kernels", "our own kernels over 1, 3 and 8 TPCs", FULL, Behaviour::OwnKernels),
     behaviour("tpc-launches", "kernels on eight TPCs, each round waited for", &[1000], Behaviour::Launches),
     behaviour("tpc-queued", "kernels in a row on each of eight TPCs", &[100], Behaviour::QueuedLaunches),
+    behaviour("tpc-streams", "kernels in a row on each stream of eight TPCs", &[50], Behaviour::KernelStreams),
     Entry {
         name: "fault-page",
         about: "fault: DMA0 reads an address that is not mapped",

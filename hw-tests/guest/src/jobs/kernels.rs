@@ -295,6 +295,64 @@ pub fn queued(bench: &Bench<'_>, count: usize, seed: u64) -> Result<Measured, Jo
     Ok(Measured { samples: vec![time; count * ALL.len()], total: time })
 }
 
+/// `count` kernels on every stream of every TPC, all in one submission: 32 streams in flight, of which the four of a TPC take turns.
+/// Each stream adds its own number to its own row, again and again in place, so that a lost, doubled or mixed-up launch shows.
+///
+/// # Errors
+/// A submission failed, or an element is wrong.
+pub fn streams(bench: &Bench<'_>, count: usize, seed: u64) -> Result<Measured, JobError> {
+    const STREAMS: u32 = 4;
+    const ELEMENTS: u32 = 100;
+    const ROW: u32 = 512;
+    let rows = STREAMS * ALL.len() as u32;
+    let bytes = rows * ROW;
+    let kernel = Kernel::from_object("add_i32", coxswain_kernels::compiled::ADD_I32)?;
+    let loaded = Loader::new(bench).load(&kernel)?;
+    let mut numbers = coxswain_kernels::cases::Numbers::new(seed);
+    let begin = numbers.words((bytes / 4) as usize);
+    let add = numbers.words((bytes / 4) as usize);
+    let mut host = HostBuffer::new(bench.device, 2 * bytes as usize)?;
+    host.write(0, &to_bytes(&begin))?;
+    host.write(bytes as usize, &to_bytes(&add))?;
+    let (data, steps) = (bench.layout.hbm, bench.layout.hbm_second);
+    let upload = Packets::new().copy(host.address(0), data, bytes).copy(host.address(bytes as usize), steps, bytes);
+    bench.run_external(QUEUE_TO_DEVICE, &upload)?;
+
+    let mut launches = Vec::new();
+    for stream in 0..STREAMS {
+        let mut runs: Vec<(&Loaded<'_>, Dispatch<'_>)> = Vec::new();
+        for _ in 0..count {
+            for tpc in ALL {
+                let offset = u64::from(ROW * (STREAMS * u32::from(tpc) + stream));
+                let tensor = |base| Tensor::dense(base + offset, Element::I32, &[ELEMENTS]);
+                let dispatch = Dispatch::new(&kernel).tensor(tensor(data)).tensor(tensor(steps)).tensor(tensor(data));
+                runs.push((&loaded, dispatch.space(&[2])?.over(0, &[tpc])?));
+            }
+        }
+        let order = if stream.is_multiple_of(2) { Order::AfterTheLast } else { Order::Queued };
+        launches.push(Launches::new(bench, &runs, stream, order)?);
+    }
+    let time = Launches::run_together(&launches, bench, &Packets::new())?;
+
+    bench.download(data, host.address(0), bytes)?;
+    let mut found = vec![0; bytes as usize];
+    host.read(0, &mut found)?;
+    let words_per_row = (ROW / 4) as usize;
+    let right: Vec<u32> = (begin.iter().zip(&add).enumerate())
+        .map(|(index, (begin, add))| {
+            let times = if index % words_per_row < ELEMENTS as usize { count as u32 } else { 0 };
+            begin.wrapping_add(add.wrapping_mul(times))
+        })
+        .collect();
+    match found.chunks(4).zip(&right).position(|(found, right)| found != right.to_le_bytes()) {
+        None => Ok(Measured { samples: vec![time; count * rows as usize], total: time }),
+        Some(index) => {
+            let row = (index / words_per_row) as u32;
+            Err(JobError::Claim(format!("the data of stream {} of TPC {} is wrong", row % STREAMS, row / STREAMS)))
+        }
+    }
+}
+
 fn to_bytes(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }

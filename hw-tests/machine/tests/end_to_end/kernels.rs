@@ -61,7 +61,8 @@ fn compiled_and_own_kernels_give_right_results_over_one_to_eight_tpcs() {
     let rig = Rig::take();
     let mut scenario = rig.scenario();
     scenario.load_driver("").unwrap().wait_until_added(30);
-    let jobs = ["tpc-objects", "tpc-kernels", "tpc-launches:1000", "tpc-queued:100", "tpc-axpb:16777216"];
+    let jobs =
+        ["tpc-objects", "tpc-kernels", "tpc-launches:1000", "tpc-queued:100", "tpc-streams:50", "tpc-axpb:16777216"];
     let command: Vec<&str> = [JOBS, "--json"].into_iter().chain(jobs).collect();
     scenario.run(&command, 200).unwrap();
     let story = rig.play(scenario, 260);
