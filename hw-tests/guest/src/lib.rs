@@ -4,13 +4,15 @@
 //! * [`init`]: the guest's process 1, `coxswain-init`.
 //! * [`device`]: the user-space side of the driver.
 //! * [`launch`]: running TPC kernels.
+//! * [`run_kernel`]: a person's own kernel, from a file.
 //! * [`jobs`]: work for the card and the checks of its results.
 //!
-//! Two programs are built from this crate, both static: `coxswain-init`, the guest's process 1, and `coxswain-jobs`,
-//! which submits work through `/dev/accel/accel0` and checks every byte of the result.
+//! Three programs are built from this crate, all static: `coxswain-init`, the guest's process 1; `coxswain-jobs`, which submits
+//! work through `/dev/accel/accel0` and checks every byte of the result; and `coxswain-kernel`, which runs a kernel from a file.
 
 pub mod device;
 pub mod init;
 pub mod jobs;
 pub mod launch;
 pub mod plan;
+pub mod run_kernel;
