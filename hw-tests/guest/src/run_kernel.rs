@@ -18,7 +18,8 @@ const ALIGNMENT: u64 = 256;
 /// First bytes of an object.
 const ELF: &[u8] = b"\x7FELF";
 
-/// A tensor parameter: `in:f32:1000x3:FILE`, or with `out` or `inout`; sizes from the innermost dimension on.
+/// A tensor parameter: `in:f32:1000x3:FILE`, or with `out` or `inout`; sizes from the innermost dimension on. Sizes may be followed by
+/// what loads give outside of the tensor, as a scalar: `in:f32:10x3@-inf:FILE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorArgument {
     /// The file holds what the tensor is before.
@@ -29,6 +30,8 @@ pub struct TensorArgument {
     pub element: Element,
     /// Elements per dimension.
     pub sizes: Vec<u32>,
+    /// The bits that loads give outside.
+    pub padding: u32,
     /// The file with the elements, little-endian.
     pub file: PathBuf,
 }
@@ -60,11 +63,15 @@ impl FromStr for TensorArgument {
             "u8" => Element::U8,
             _ => return Err(format!("\"{element}\" is none of f32, bf16, i32, u32, i16, u16, i8, u8")),
         };
+        let (sizes, padding) = match sizes.split_once('@') {
+            Some((sizes, padding)) => (sizes, scalar(padding)?),
+            None => (sizes, 0),
+        };
         let sizes = numbers(sizes, 'x')?;
         if sizes.contains(&0) {
             return Err("a tensor has at least one element in each dimension".to_owned());
         }
-        Ok(Self { is_input, is_output, element, sizes, file: file.into() })
+        Ok(Self { is_input, is_output, element, sizes, padding, file: file.into() })
     }
 }
 
@@ -135,7 +142,7 @@ impl Run {
         let mut dispatch = Dispatch::new(kernel);
         let mut memory = Vec::new();
         for argument in &self.tensors {
-            let tensor = Tensor::dense(next, argument.element, &argument.sizes);
+            let tensor = Tensor::dense(next, argument.element, &argument.sizes).with_padding(argument.padding);
             let size = argument
                 .bytes()
                 .filter(|size| next + u64::from(*size) <= end)
@@ -196,7 +203,10 @@ mod tests {
         assert!(tensor.is_input && tensor.is_output);
         assert_eq!((tensor.element, tensor.sizes.clone()), (Element::Bf16, vec![100, 3]));
         assert_eq!((tensor.bytes(), tensor.file.to_str()), (Some(600), Some("dir/x:y.bin")));
+        let padded: TensorArgument = "in:f32:10x2@-inf:x".parse().unwrap();
+        assert_eq!((padded.padding, padded.sizes), (0xFF80_0000, vec![10, 2]));
         for (text, words) in [
+            ("in:f32:10@none:x", "neither a 32-bit integer nor a float"),
             ("in:f32:10", "MODE:TYPE:SIZES:FILE"),
             ("to:f32:10:x", "\"to\" is none of"),
             ("in:f64:10:x", "\"f64\" is none of"),

@@ -17,7 +17,7 @@ use std::time::Duration;
 struct Arguments {
     /// An ELF object of the public compiler, or text for the assembler
     kernel: PathBuf,
-    /// A tensor: in, out or inout; element type; sizes from the innermost dimension on; file
+    /// A tensor: in, out or inout; element type; sizes from the innermost dimension on, with @NUMBER what lies outside; file
     #[arg(long = "tensor", value_name = "MODE:TYPE:SIZES:FILE")]
     tensors: Vec<TensorArgument>,
     /// A scalar: a float with a point or exponent, or an integer
