@@ -253,3 +253,20 @@ fn a_masked_cause_is_latched_and_not_reported() {
     assert_eq!(card.notifications(0), [done(8)]);
     assert_eq!(card.read(base + tpc_cfg::TPC_INTR_CAUSE), 1 << 15);
 }
+
+#[test]
+fn a_kernel_whose_completion_message_goes_nowhere_stops_with_a_write_error() {
+    let card = Card::lockstep();
+    card.initialise();
+    load(&card, HALT);
+    let base = tpc_cfg::base(6);
+    card.write(base + tpc_cfg::QM_KERNEL_BASE_ADDRESS_LOW, KERNEL as u32);
+    card.write(base + tpc_cfg::QM_KERNEL_BASE_ADDRESS_HIGH, (KERNEL >> 32) as u32);
+    // Between HBM and SRAM.
+    card.write(base + tpc_cfg::QM_SYNC_OBJECT_ADDR, 0xE000_0000);
+    card.write(base + tpc_cfg::TPC_EXECUTE, 1);
+    let error = Notification::EngineError { engine: 14, cause: 1 << 19, stopped: true };
+    assert_eq!(card.notifications(0).last(), Some(&error));
+    assert_eq!(card.read(base + tpc_cfg::TPC_INTR_CAUSE), 1 << 19);
+    assert!(!is_idle(&card, 6));
+}

@@ -3,7 +3,7 @@
 use coxswain_guest::plan::Step;
 use coxswain_machine::scenario::{ADDED, STATUS};
 
-use crate::rig::{DEVICE, JOBS, Rig};
+use crate::rig::{DEVICE, JOBS, Rig, run_expecting};
 
 const RESET_DONE: &str = "Successfully finished resetting";
 /// What every wrong kernel raises: the event of the TPC that it ran on.
@@ -68,4 +68,24 @@ fn compiled_and_own_kernels_give_right_results_over_one_to_eight_tpcs() {
     let story = rig.play(scenario, 260);
     story.must_be_flawless();
     story.must(story.passed_jobs(0).len() == jobs.len(), "a job is missing");
+}
+
+#[test]
+fn a_kernel_of_one_s_own_runs_from_a_file_and_a_broken_one_is_refused_in_words() {
+    const OBJECT: &[u8] = include_bytes!("../../../tpc/tests/data/kernels/axpb_f32.o");
+    let floats =
+        |function: fn(f32) -> f32| (0..500).flat_map(move |n| function(n as f32).to_le_bytes()).collect::<Vec<u8>>();
+    let rig = Rig::take();
+    let mut scenario = rig.scenario();
+    scenario.file("/axpb.o", OBJECT).file("/x", &floats(|x| x)).file("/right", &floats(|x| 2.0 * x + 0.5));
+    scenario.file("/broken.o", &OBJECT[..700]);
+    scenario.load_driver("").unwrap().wait_until_added(30);
+    let tensors = ["--tensor", "in:f32:500:/x", "--tensor", "out:f32:500:/y", "--scalar", "2.0", "--scalar", "0.5"];
+    let command = |kernel| [&["coxswain-kernel", kernel, "--space", "8"][..], &tensors].concat();
+    scenario.run(&command("/axpb.o"), 60).unwrap().run(&["cmp", "/y", "/right"], 10).unwrap();
+    run_expecting(&mut scenario, &command("/broken.o"), 60, 2);
+    let story = rig.play(scenario, 120);
+    story.must_be_flawless();
+    let said = story.programs()[2].output;
+    story.must(said.contains("/broken.o: no usable ELF32"), format!("the program said {said:?}"));
 }
