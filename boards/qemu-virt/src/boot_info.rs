@@ -105,6 +105,17 @@ pub enum BootInfoError {
     Version,
 }
 
+impl BootInfoError {
+    /// What is wrong, in words.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Address => "boot information is not at its address",
+            Self::Version => "boot information of another version",
+        }
+    }
+}
+
 impl BootInfo {
     /// A structure for a new boot.
     #[must_use]
@@ -156,7 +167,7 @@ pub fn load(pointer: u64) -> Result<BootInfo, BootInfoError> {
     }
     // SAFETY: the page at BOOT_INFO is secure RAM that only this module touches, aligned, and every bit pattern is a value
     // of the structure's integer fields.
-    let info = unsafe { core::ptr::read_volatile(pointer as *const BootInfo) };
+    let info = unsafe { core::ptr::read(pointer as *const BootInfo) };
     if info.is_valid() { Ok(info) } else { Err(BootInfoError::Version) }
 }
 
@@ -164,7 +175,8 @@ pub fn load(pointer: u64) -> Result<BootInfo, BootInfoError> {
 #[cfg(target_os = "none")]
 pub fn store(info: &BootInfo) {
     // SAFETY: the page at BOOT_INFO is secure RAM that only this module touches, aligned and large enough (asserted above).
-    unsafe { core::ptr::write_volatile(crate::memory_map::BOOT_INFO as *mut BootInfo, *info) };
+    unsafe { core::ptr::copy_nonoverlapping(info, crate::memory_map::BOOT_INFO as *mut BootInfo, 1) };
+    crate::barrier::full();
 }
 
 #[cfg(test)]

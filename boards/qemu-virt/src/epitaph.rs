@@ -59,10 +59,12 @@ impl Epitaph {
 }
 
 /// Leaves `epitaph` for the next boot unless an earlier one is still there: the first error explains the later ones.
+#[inline(never)]
 pub fn leave(epitaph: &Epitaph) {
     if take_or_peek(false).is_none() {
         // SAFETY: the page at EPITAPH is secure RAM that only this module touches; the structure is smaller than a page.
-        unsafe { core::ptr::write_volatile(EPITAPH as *mut Epitaph, *epitaph) };
+        unsafe { core::ptr::copy_nonoverlapping(epitaph, EPITAPH as *mut Epitaph, 1) };
+        crate::barrier::full();
     }
 }
 
@@ -74,11 +76,13 @@ pub fn take() -> Option<Epitaph> {
 
 /// Reads the record and clears it when `clear`.
 fn take_or_peek(clear: bool) -> Option<Epitaph> {
-    // SAFETY: the page at EPITAPH is secure RAM that only this module touches; every bit pattern is a value of the fields.
-    let found = unsafe { core::ptr::read_volatile(EPITAPH as *const Epitaph) };
-    if found.magic != MAGIC {
+    // SAFETY: the page at EPITAPH is secure RAM that only this module touches.
+    let magic = unsafe { core::ptr::read_volatile(EPITAPH as *const u32) };
+    if magic != MAGIC {
         return None;
     }
+    // SAFETY: as above; every bit pattern is a value of the fields. Nobody writes meanwhile, so a plain read will do.
+    let found = unsafe { core::ptr::read(EPITAPH as *const Epitaph) };
     if clear {
         // SAFETY: as above; a word of 0 is not the magic.
         unsafe { core::ptr::write_volatile(EPITAPH as *mut u32, 0) };

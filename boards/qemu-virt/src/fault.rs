@@ -8,6 +8,7 @@ use core::arch::global_asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::epitaph::{Cause, Epitaph};
+use crate::text::Piece;
 use crate::{clock, el, epitaph, log, text};
 
 /// Registers at the time of the exception; the layout is known to the assembly below.
@@ -33,9 +34,6 @@ unsafe extern "C" {
     /// Vector table of EL1; an address, never called.
     #[link_name = "__coxswain_vectors_el1"]
     pub fn vectors_el1();
-    /// Vector table of EL3; an address, never called.
-    #[link_name = "__coxswain_vectors_el3"]
-    pub fn vectors_el3();
 }
 
 // The fault path of one exception level. TPIDR_ELx, TPIDR_EL0 and TPIDRRO_EL0 hold x0, x2 and x1 meanwhile: nothing else
@@ -108,13 +106,13 @@ global_asm!(
     ".endr",
 );
 
-// EL3: as above, but an SMC from a lower AArch64 level goes to the monitor.
+// EL3: as above, but an SMC from a lower AArch64 level goes to the monitor, and only the vectors that can be taken exist: EL3
+// never runs on SP_EL0 (the first four) and nothing below is AArch32 (the last four). The linker script puts the table 0x200
+// bytes behind the vector base, which is the start of the ROM: where the first four would be, the entry code is, and a
+// reset and an exception that cannot happen share an address.
 global_asm!(
     ".section .text.vectors_el3, \"ax\"",
-    ".balign 2048",
-    ".global __coxswain_vectors_el3",
-    "__coxswain_vectors_el3:",
-    ".irp vector, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
+    ".irp vector, 4, 5, 6, 7, 8, 9, 10, 11",
     ".balign 128",
     ".if \\vector == 8",
     "str x30, [sp, #-16]!",
@@ -150,20 +148,35 @@ extern "C" fn report(frame: &FaultFrame) -> ! {
         epitaph.address = frame.address;
         epitaph.time = clock::ticks();
         epitaph::leave(&epitaph);
-        text!(
-            "FATAL exception: image {} core {} EL{} vector {} ESR {:#x} ELR {:#x} FAR {:#x} SPSR {:#x} SP {:#x}",
-            log::image(),
-            el::core(),
-            el::current(),
-            frame.vector,
-            frame.syndrome,
-            frame.program_counter,
-            frame.address,
-            frame.status,
-            frame.stack,
-        );
+        text::write(&[
+            Piece::Text("FATAL exception: image "),
+            Piece::from(log::image()),
+            Piece::Text(" core "),
+            Piece::from(el::core()),
+            Piece::Text(" EL"),
+            Piece::Decimal(el::current()),
+            Piece::Text(" vector "),
+            Piece::Decimal(frame.vector),
+        ]);
+        for (name, value) in [
+            (" ESR ", frame.syndrome),
+            (" ELR ", frame.program_counter),
+            (" FAR ", frame.address),
+            (" SPSR ", frame.status),
+            (" SP ", frame.stack),
+        ] {
+            text::write(&[Piece::Text(name), Piece::Hex(value)]);
+        }
+        text!("");
         for (index, value) in frame.registers.iter().enumerate() {
-            text::write(format_args!("x{index}={value:#x}{}", if index % 4 == 3 { "\r\n" } else { " " }));
+            let end = if index % 4 == 3 { "\r\n" } else { " " };
+            text::write(&[
+                Piece::Text("x"),
+                Piece::from(index),
+                Piece::Text("="),
+                Piece::Hex(*value),
+                Piece::Text(end),
+            ]);
         }
         text!("");
     }
@@ -171,21 +184,40 @@ extern "C" fn report(frame: &FaultFrame) -> ! {
 }
 
 /// Reports a panic and stops.
+///
+/// The place without the message: formatting it would bring `core::fmt` into the boot ROM. The handler is small, so that the
+/// compiler sees that nobody looks at the message and drops what it is made of.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo) -> ! {
+    let (file, line) = info.location().map_or(("?", 0), |location| (location.file(), location.line()));
+    report_panic(file, line)
+}
+
+/// Reports a panic at a place and stops.
+#[inline(never)]
+fn report_panic(file: &str, line: u32) -> ! {
     if first_report() {
         let mut epitaph = Epitaph::new(Cause::Panic, log::image(), el::core());
         epitaph.time = clock::ticks();
-        if let Some(location) = info.location() {
-            epitaph.address = u64::from(location.line());
-            let file = location.file().as_bytes();
-            let start = file.len().saturating_sub(epitaph.text.len());
-            for (to, from) in epitaph.text.iter_mut().zip(file.iter().skip(start)) {
-                *to = *from;
-            }
+        epitaph.address = u64::from(line);
+        let start = file.len().saturating_sub(epitaph.text.len());
+        for (to, from) in epitaph.text.iter_mut().zip(file.bytes().skip(start)) {
+            *to = from;
         }
         epitaph::leave(&epitaph);
-        text!("FATAL panic: image {} core {}: {}", log::image(), el::core(), info);
+        text::write(&[
+            Piece::Text("FATAL panic: image "),
+            Piece::from(log::image()),
+            Piece::Text(" core "),
+            Piece::from(el::core()),
+        ]);
+        text::write(&[
+            Piece::Text(": at "),
+            Piece::Text(file),
+            Piece::Text(":"),
+            Piece::from(line),
+            Piece::Text("\r\n"),
+        ]);
     }
     el::park()
 }

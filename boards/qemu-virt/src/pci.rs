@@ -65,15 +65,16 @@ pub enum PciError {
     NoMsi,
 }
 
-impl core::fmt::Display for PciError {
-    fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
-        match self {
-            Self::WrongFunction(0xFFFF_FFFF) => f.write_str("no function at 00:01.0"),
-            Self::WrongFunction(id) => write!(f, "function at 00:01.0 is {:04x}:{:04x}", id & 0xFFFF, id >> 16),
-            Self::WrongBar { bar, bytes } => {
-                write!(f, "BAR{bar} is no 64-bit memory BAR of a usable size ({bytes:#x})")
-            }
-            Self::NoMsi => f.write_str("no 64-bit MSI capability"),
+impl PciError {
+    /// What is wrong, in words, and the number that was found.
+    #[must_use]
+    pub const fn explain(&self) -> (&'static str, u64) {
+        match *self {
+            Self::WrongFunction(id) => ("no function, or another one, at 00:01.0: device and vendor", id as u64),
+            Self::WrongBar { bar: 0, bytes } => ("BAR0 is no 64-bit memory BAR of a usable size, bytes", bytes),
+            Self::WrongBar { bar: 2, bytes } => ("BAR2 is no 64-bit memory BAR of a usable size, bytes", bytes),
+            Self::WrongBar { bytes, .. } => ("BAR4 is no 64-bit memory BAR of a usable size, bytes", bytes),
+            Self::NoMsi => ("no 64-bit MSI capability", 0),
         }
     }
 }

@@ -34,17 +34,17 @@ pub enum AttachError {
     },
 }
 
-impl core::fmt::Display for AttachError {
-    fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
-        match self {
-            Self::Magic(magic) => {
-                write!(f, "information page has magic {magic:#010x}, not {:#010x}", info::MAGIC_VALUE)
+impl AttachError {
+    /// What is wrong, in words, and the number that was found.
+    #[must_use]
+    pub const fn explain(&self) -> (&'static str, u64) {
+        match *self {
+            Self::Magic(magic) => ("information page has another magic:", magic as u64),
+            Self::Version(version) => ("information page has another version:", version as u64),
+            Self::RingGeometry { posted, notify } => {
+                ("ring sizes do not fit: posted (high word), notify (low word)", (posted as u64) << 32 | notify as u64)
             }
-            Self::Version(version) => {
-                write!(f, "information page has version {version}, this firmware speaks {}", info::VERSION_VALUE)
-            }
-            Self::RingGeometry { posted, notify } => write!(f, "ring sizes {posted} and {notify} do not fit"),
-            Self::Extent { host, hbm } => write!(f, "host {host:#x} or HBM {hbm:#x} bytes exceed their BARs"),
+            Self::Extent { host, hbm } => ("host or HBM bytes exceed their BARs: the sum", host.wrapping_add(hbm)),
         }
     }
 }

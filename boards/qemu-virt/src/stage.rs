@@ -154,7 +154,13 @@ fn place(loader: &Loader, stage: Stage) -> Option<u64> {
         defmt::error!("{}: load address {=u64:#x} is outside the region", stage, image.load);
         return None;
     }
-    defmt::info!("{}: enters {=str} at {=u64:#x}, {=usize} bytes", stage, image.version, image.entry, image.data.len());
+    defmt::info!(
+        "{}: enters {=[u8]:a} at {=u64:#x}, {=usize} bytes",
+        stage,
+        image.version,
+        image.entry,
+        image.data.len()
+    );
     // SAFETY: the destination is the next image's region in secure RAM, which holds nothing of this stage (checked above);
     // the source is the receive buffer in other RAM.
     unsafe { core::ptr::copy_nonoverlapping(image.data.as_ptr(), image.load as *mut u8, image.data.len()) };

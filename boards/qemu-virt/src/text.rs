@@ -1,7 +1,6 @@
 //! Text for people on the first UART: banners and fatal errors. Everything else goes to [`crate::log`].
 
 use arm_pl011_uart::{LineConfig, PL011Registers, Uart, UniqueMmioPointer};
-use core::fmt::Write;
 use core::ptr::NonNull;
 
 use crate::memory_map::{UART_LOG, UART_TEXT};
@@ -38,20 +37,101 @@ pub fn enable_uarts() {
     }
 }
 
-/// Writes `arguments` to the first UART; used through [`crate::text!`].
-pub fn write(arguments: core::fmt::Arguments) {
-    // SAFETY: UART_TEXT is a PL011 of the machine and every image maps it as device memory.
-    if let Some(mut uart) = unsafe { uart(UART_TEXT) } {
-        // The UART has no error that output could meet.
-        let _ = uart.write_fmt(arguments);
+/// A piece of a line.
+#[derive(Debug, Clone, Copy)]
+pub enum Piece<'a> {
+    /// Text as it is.
+    Text(&'a str),
+    /// A number, printed as `0x` and its hexadecimal digits.
+    Hex(u64),
+    /// A number, printed in decimal.
+    Decimal(u64),
+}
+
+impl<'a> From<&'a str> for Piece<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text)
     }
 }
 
-/// Writes one line of text to the first UART.
+impl From<u64> for Piece<'_> {
+    fn from(number: u64) -> Self {
+        Self::Hex(number)
+    }
+}
+
+impl From<usize> for Piece<'_> {
+    fn from(number: usize) -> Self {
+        Self::Decimal(number as u64)
+    }
+}
+
+impl From<u32> for Piece<'_> {
+    fn from(number: u32) -> Self {
+        Self::Decimal(number.into())
+    }
+}
+
+impl From<u8> for Piece<'_> {
+    fn from(number: u8) -> Self {
+        Self::Decimal(number.into())
+    }
+}
+
+/// Writes pieces to the first UART without a space between; used through [`crate::text!`].
+///
+/// The formatting machinery of `core::fmt` would be an eighth of the boot ROM: it stays out of ROM and boot-fit.
+pub fn write(pieces: &[Piece]) {
+    // SAFETY: UART_TEXT is a PL011 of the machine and every image maps it as device memory.
+    let Some(mut uart) = (unsafe { uart(UART_TEXT) }) else { return };
+    let mut put = |byte| {
+        while uart.is_tx_fifo_full() {}
+        uart.write_word(byte);
+    };
+    for piece in pieces {
+        match *piece {
+            Piece::Text(text) => text.bytes().for_each(&mut put),
+            Piece::Hex(number) => {
+                put(b'0');
+                put(b'x');
+                digits(number, 16, &mut put);
+            }
+            Piece::Decimal(number) => digits(number, 10, &mut put),
+        }
+    }
+}
+
+/// Writes formatted text to the first UART, for the control image.
+pub fn write_formatted(arguments: core::fmt::Arguments) {
+    struct Sink;
+    impl core::fmt::Write for Sink {
+        fn write_str(&mut self, text: &str) -> core::fmt::Result {
+            write(&[Piece::Text(text)]);
+            Ok(())
+        }
+    }
+    // The UART has no error that output could meet.
+    let _ = core::fmt::write(&mut Sink, arguments);
+}
+
+/// Writes the digits of `number` to base `base` (2 to 16), without leading zeros.
+fn digits(number: u64, base: u64, put: &mut impl FnMut(u8)) {
+    let mut divisor = 1;
+    while number / divisor >= base {
+        divisor *= base;
+    }
+    while divisor > 0 {
+        let digit = (number / divisor % base) as u8;
+        put(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
+        divisor /= base;
+    }
+}
+
+/// Writes one line of text to the first UART: strings, `u64` (hexadecimal) and shorter numbers (decimal), one after the
+/// other.
 #[macro_export]
 macro_rules! text {
-    ($($argument:tt)*) => {{
-        $crate::text::write(format_args!($($argument)*));
-        $crate::text::write(format_args!("\r\n"));
-    }};
+    ($($piece:expr),* $(,)?) => {
+        $crate::text::write(&[$($crate::text::Piece::from($piece),)* $crate::text::Piece::Text("\r\n")])
+    };
 }

@@ -2,6 +2,7 @@
 
 use coxswain_abi::regs::psoc::{self, boot_status, sts0};
 use coxswain_core::boot::loader::{Config, Loader};
+use coxswain_core::boot::trust::Trust;
 use coxswain_core::ports::PostedWrites;
 use coxswain_qemu_virt::board::Board;
 use coxswain_qemu_virt::boot_info::{self, Stage};
@@ -24,18 +25,19 @@ fn bootfit_main(boot_info: u64) -> ! {
     let mut info = match boot_info::load(boot_info) {
         Ok(info) => info,
         Err(error) => {
-            text!("boot-fit: stopped: boot information refused: {:?}", error);
+            text!("boot-fit: stopped: ", error.text());
             el::park()
         }
     };
-    text!("Coxswain boot-fit {}", env!("CARGO_PKG_VERSION"));
+    text!("Coxswain boot-fit ", env!("CARGO_PKG_VERSION"));
     stage::note_entered(&mut info, Stage::BootFit, entered, instructions);
     gic::set_up_core(0);
     // SAFETY: the ROM has placed the BARs there; the MMU is off, so addresses are physical.
     let soc = match unsafe { Soc::attach(&info.bars) } {
         Ok(soc) => soc,
         Err(error) => {
-            text!("boot-fit: stopped: {}", error);
+            let (error, detail) = error.explain();
+            text!("boot-fit: stopped: ", error, " ", detail);
             el::park()
         }
     };
@@ -54,7 +56,8 @@ fn bootfit_main(boot_info: u64) -> ! {
 
     // SAFETY: the only call of this image.
     let buffer = unsafe { stage::receive_buffer() };
-    let mut loader = Loader::new(Config::boot_fit(CONTROL..CONTROL + CONTROL_SIZE), buffer);
+    let config = Config::boot_fit(CONTROL..CONTROL + CONTROL_SIZE, Trust::read(&board.registers));
+    let mut loader = Loader::new(config, buffer);
     match stage::load_next(&mut board, &mut loader, &mut info, Stage::BootFit) {
         Next::Enter(entry) => {
             stage::note_left(&mut info, Stage::BootFit);

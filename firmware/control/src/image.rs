@@ -33,7 +33,7 @@ fn control_main(boot_info: u64) -> ! {
     let (entered, instructions) = (clock::ticks(), pmu::instructions());
     let clock = BoardClock::start();
     log::init(log::Image::Control);
-    text!("Coxswain control {}", env!("CARGO_PKG_VERSION"));
+    text!("Coxswain control ", env!("CARGO_PKG_VERSION"));
     let (mut info, mut board) = start(boot_info, clock);
     stage::note_entered(&mut info, Stage::Control, entered, instructions);
     let control = control(queue_cores::start(&board, info.cores, clock));
@@ -87,7 +87,10 @@ fn start(boot_info: u64, clock: BoardClock) -> (BootInfo, Board) {
     // SAFETY: the ROM has placed the BARs there; addresses are physical now and identity-mapped below.
     let soc = match unsafe { Soc::attach(&info.bars) } {
         Ok(soc) => soc,
-        Err(error) => stop(format_args!("{error}")),
+        Err(error) => {
+            let (error, detail) = error.explain();
+            stop(format_args!("{error} {detail:#x}"))
+        }
     };
     let memory = &raw mut HEAP;
     // SAFETY: called once, on the boot core, before anything allocates; HEAP is used for nothing else. The allocator takes
@@ -105,6 +108,6 @@ fn start(boot_info: u64, clock: BoardClock) -> (BootInfo, Board) {
 
 /// Reports an error without which nothing can be told to the host, and stops.
 fn stop(error: core::fmt::Arguments) -> ! {
-    text!("control: stopped: {}", error);
+    coxswain_qemu_virt::text::write_formatted(format_args!("control: stopped: {error}\r\n"));
     el::park()
 }

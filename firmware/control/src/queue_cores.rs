@@ -55,7 +55,9 @@ pub fn start(board: &Board, present: u32, clock: BoardClock) -> QueueEngine {
                 // It is on its way to its parking place.
                 Err(SmcError::NotParked) => core::hint::spin_loop(),
                 Err(error) => {
-                    text!("control: core {} does not start: {:?}", core, error);
+                    coxswain_qemu_virt::text::write_formatted(format_args!(
+                        "control: core {core} does not start: {error:?}\r\n"
+                    ));
                     el::park()
                 }
             }

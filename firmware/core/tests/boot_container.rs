@@ -4,14 +4,14 @@
 
 mod common;
 
-use common::tree::{ImageParts, TreeWriter};
+use common::tree::{ImageParts, TreeWriter, trust};
 use coxswain_core::boot::BootError;
 use coxswain_core::boot::fdt::Tree;
 use coxswain_core::boot::fit::{Expected, Image, Stage};
 use proptest::prelude::*;
 
 fn expected() -> Expected {
-    Expected { stage: Stage::BootFit, load: 0x4010_0000..0x4020_0000 }
+    Expected { stage: Stage::BootFit, load: 0x4010_0000..0x4020_0000, trust: trust() }
 }
 
 fn open(parts: &ImageParts) -> Result<(), BootError> {
@@ -30,7 +30,7 @@ fn a_good_image_is_found_in_place() {
     let file = parts.pack();
     let image = Image::open(&file, &expected()).unwrap();
     assert_eq!(image.data, parts.data);
-    assert_eq!((image.load, image.entry, image.version), (0x4010_0000, 0x4010_0040, "9.8.7"));
+    assert_eq!((image.load, image.entry, image.version), (0x4010_0000, 0x4010_0040, &b"9.8.7"[..]));
     assert!(file.as_ptr_range().contains(&image.data.as_ptr()));
     assert_eq!(Image::locate(&file, &expected()), Ok(image));
 }
@@ -56,6 +56,9 @@ fn every_wrong_content_has_its_own_number() {
     assert_eq!(with(|parts| parts.data.clear()), Err(BootError::NoData));
     assert_eq!(with(|parts| parts.algorithm = "crc32"), Err(BootError::NoHash));
     assert_eq!(with(|parts| parts.without = "hash-1"), Err(BootError::NoHash));
+    assert_eq!(with(|parts| parts.without = "coxswain,rollback"), Err(BootError::Property));
+    assert_eq!(with(|parts| parts.raise_to = parts.rollback + 1), Err(BootError::Property));
+    assert_eq!(with(|parts| parts.version = "v".repeat(65)), Err(BootError::Property));
 }
 
 #[test]
@@ -141,7 +144,7 @@ fn a_child_is_found_among_deeper_nodes_of_the_same_name() {
         .end()
         .finish();
     let root = Tree::parse(&bytes).unwrap().root().unwrap();
-    assert_eq!(root.child(b"b").unwrap().unwrap().text("where"), Ok(Some("outer")));
+    assert_eq!(root.child(b"b").unwrap().unwrap().text("where"), Ok(Some(&b"outer"[..])));
     assert_eq!(root.property("where"), Ok(None));
 }
 
@@ -193,7 +196,8 @@ proptest! {
             file[position] = value;
         }
         if let Ok(image) = Image::open(&file, &expected()) {
-            prop_assert_eq!(image.data, parts.data);
+            prop_assert_eq!(image.data, &parts.data[..]);
+            prop_assert_eq!((image.load, image.entry, image.rollback), (parts.load, parts.entry, parts.rollback));
             prop_assert!(image.load >= 0x4010_0000 && image.load + image.data.len() as u64 <= 0x4020_0000);
             prop_assert!(image.entry >= image.load && image.entry < image.load + image.data.len() as u64);
         }

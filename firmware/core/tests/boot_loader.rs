@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::tree::ImageParts;
+use common::tree::{ImageParts, trust};
 use common::{FakeCard, FakePosts, FakeRegisters};
 use coxswain_abi::comms::{
     Command, CommandWord, DESCRIPTOR_BYTES, Descriptor, HostMessage, ResetCause, StatusWord, crc32,
@@ -32,7 +32,7 @@ struct Bench<'a> {
 }
 
 fn rom() -> Config {
-    Config::rom(0x4010_0000..0x4020_0000)
+    Config::rom(0x4010_0000..0x4020_0000, trust())
 }
 
 impl<'a> Bench<'a> {
@@ -263,7 +263,7 @@ fn a_bad_image_is_refused_at_once_and_the_next_one_is_loaded() {
 #[test]
 fn the_reason_of_a_refusal_survives_a_reset() {
     let mut buffer = vec![0; 4096];
-    let mut config = Config::boot_fit(0x4010_0000..0x4020_0000);
+    let mut config = Config::boot_fit(0x4010_0000..0x4020_0000, trust());
     config.expected.stage = Stage::Control;
     let mut bench = Bench::start(config, FakeCard::new(), &mut buffer);
     assert_eq!(bench.offer(&ImageParts::boot_fit(100).pack()), StatusWord::REFUSED);
@@ -362,7 +362,7 @@ fn the_boot_fit_takes_its_image_from_hbm() {
     let mut parts = ImageParts::boot_fit(100);
     parts.stage = "control";
     let mut buffer = vec![0; 4096];
-    let mut bench = Bench::start(Config::boot_fit(0x4010_0000..0x4020_0000), FakeCard::new(), &mut buffer);
+    let mut bench = Bench::start(Config::boot_fit(0x4010_0000..0x4020_0000, trust()), FakeCard::new(), &mut buffer);
     assert_eq!(bench.registers.read(psoc::CPU_BOOT_STATUS), boot_status::READY_TO_BOOT);
     let answer = bench.request(Command::PrepareDescriptor, 1280);
     assert_eq!(answer, StatusWord(0x2404_0000));

@@ -4,6 +4,7 @@ use coxswain_abi::regs::psoc::{self, boot_status, sts0};
 use coxswain_abi::soc::ResetReason;
 use coxswain_abi::soc::info as card_info;
 use coxswain_core::boot::loader::{Config, Loader};
+use coxswain_core::boot::trust::Trust;
 use coxswain_core::ports::PostedWrites;
 use coxswain_qemu_virt::board::Board;
 use coxswain_qemu_virt::boot_info::{self, BootInfo, Stage};
@@ -25,14 +26,14 @@ fn rom_main() -> ! {
     let clock = BoardClock::start();
     log::init(log::Image::Rom);
     text::enable_uarts();
-    text!("Coxswain boot ROM {}", env!("CARGO_PKG_VERSION"));
+    text!("Coxswain boot ROM ", env!("CARGO_PKG_VERSION"));
     gic::set_up_distributor();
     gic::set_up_core(0);
 
     let (mut info, soc) = find_soc();
     stage::note_entered(&mut info, Stage::Rom, entered, 0);
     log_history(&info, &soc);
-    let Some(mut board) = Board::new(soc, 0, clock) else { stop("no rings for core 0") };
+    let Some(mut board) = Board::new(soc, 0, clock) else { stop(("no rings for core", 0)) };
     board.notifications.discard();
 
     for (offset, value) in [
@@ -48,7 +49,8 @@ fn rom_main() -> ! {
 
     // SAFETY: the only call of this image.
     let buffer = unsafe { stage::receive_buffer() };
-    let mut loader = Loader::new(Config::rom(BOOTFIT..BOOTFIT + BOOTFIT_SIZE), buffer);
+    let config = Config::rom(BOOTFIT..BOOTFIT + BOOTFIT_SIZE, Trust::read(&board.registers));
+    let mut loader = Loader::new(config, buffer);
     match stage::load_next(&mut board, &mut loader, &mut info, Stage::Rom) {
         Next::Enter(entry) => {
             stage::note_left(&mut info, Stage::Rom);
@@ -73,12 +75,12 @@ fn rom_main() -> ! {
 fn find_soc() -> (BootInfo, Soc) {
     let (bars, msi_vectors) = match pci::set_up(&mut pci::Ecam::new(SOC_DEVICE)) {
         Ok(found) => found,
-        Err(error) => stop(error),
+        Err(error) => stop(error.explain()),
     };
     // SAFETY: the BARs were placed there just now and stay; the MMU is off, so addresses are physical.
     let soc = match unsafe { Soc::attach(&bars) } {
         Ok(soc) => soc,
-        Err(error) => stop(error),
+        Err(error) => stop(error.explain()),
     };
     let cores = gic::count_cores();
     for vector in 0..msi_vectors.min(cores as u32) {
@@ -124,8 +126,8 @@ fn log_history(info: &BootInfo, soc: &Soc) {
 }
 
 /// Reports an error without which nothing can be told to the host, and stops.
-fn stop(error: impl core::fmt::Display) -> ! {
-    text!("ROM: stopped: {}", error);
+fn stop((error, detail): (&str, u64)) -> ! {
+    text!("ROM: stopped: ", error, " ", detail);
     defmt::error!("ROM: stopped: {=str}", "see the text console");
     el::park()
 }

@@ -19,6 +19,8 @@ fn main() -> anyhow::Result<()> {
         soc_socket: directory.join("soc.sock"),
         lockstep: false,
         straps: 0,
+        fuses: coxswain_card::Fuses::new(),
+        fuse_file: None,
         trace: Some(Arc::new(|entry| println!("{entry}"))),
     })?;
     println!("{}", card.memories().host.proc_path().display());

@@ -27,6 +27,7 @@ pub use function::trace::{RegisterTrace, TraceEntry};
 pub use memory::Memories;
 pub use power::{CpuPower, ResetCounts};
 pub use soc::Soc;
+pub use soc::efuse::Fuses;
 
 use function::RegisterBus;
 use function::msi::Msi;
@@ -50,6 +51,10 @@ pub struct CardOptions {
     pub lockstep: bool,
     /// Board straps as firmware reads them ([`coxswain_abi::soc::straps`]).
     pub straps: u32,
+    /// What the e-fuses hold at power-on.
+    pub fuses: Fuses,
+    /// Keeps the e-fuses; when the file exists, what it holds counts.
+    pub fuse_file: Option<PathBuf>,
     /// Receives every trapped register access of the host.
     pub trace: Option<RegisterTrace>,
 }
@@ -76,8 +81,13 @@ impl Card {
             "host memory of {bytes:#x} bytes: a multiple of 4096 below {HOST_MEMORY_LIMIT:#x} is possible"
         );
         let memories = Arc::new(Memories::new(bytes).context("making the card's memories")?);
-        let soc =
-            Soc::new(Arc::clone(&memories), soc::SocOptions { lockstep: options.lockstep, straps: options.straps });
+        let fuses = match &options.fuse_file {
+            Some(file) => options.fuses.in_file(file)?,
+            None => options.fuses,
+        };
+        let soc_options =
+            soc::SocOptions { lockstep: options.lockstep, straps: options.straps, fuses, fuse_file: options.fuse_file };
+        let soc = Soc::new(Arc::clone(&memories), soc_options);
         let mut resets = ResetSequencer::new();
         let requests = resets.requests();
         let host = Arc::new(HostFunction::new(Arc::clone(&memories), Arc::clone(&soc) as _, options.trace));

@@ -26,7 +26,7 @@ fn is_idle(card: &Card, core: usize) -> bool {
 
 #[test]
 fn the_information_page_describes_the_card() {
-    let card = Card::with(SocOptions { lockstep: true, straps: 5 });
+    let card = Card::with(SocOptions { lockstep: true, straps: 5, ..Default::default() });
     let read = |field| card.memories.soc.read_u32(bar0::INFO + field).unwrap();
     assert_eq!(read(info::MAGIC), info::MAGIC_VALUE);
     assert_eq!(read(info::VERSION), info::VERSION_VALUE);

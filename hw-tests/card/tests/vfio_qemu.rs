@@ -26,6 +26,8 @@ fn card(directory: &tempfile::TempDir) -> Card {
         soc_socket: directory.path().join("soc.sock"),
         lockstep: false,
         straps: 0,
+        fuses: coxswain_card::Fuses::new(),
+        fuse_file: None,
         trace: Some(Arc::new(|entry| println!("{entry}"))),
     })
     .unwrap()

@@ -26,6 +26,8 @@ fn setup() -> Setup {
         soc_socket: directory.path().join("soc.sock"),
         lockstep: false,
         straps: 0,
+        fuses: coxswain_card::Fuses::new(),
+        fuse_file: None,
         trace: None,
     })
     .unwrap();

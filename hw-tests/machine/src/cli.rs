@@ -33,7 +33,7 @@ pub enum Command {
     Bench(BenchOptions),
     /// Fetch and build everything that runs need, and run nothing
     Setup(SetupOptions),
-    /// Look at image files
+    /// Pack, list, sign and check firmware image files
     Image {
         /// What to do with them.
         #[command(subcommand)]
@@ -41,14 +41,81 @@ pub enum Command {
     },
 }
 
-/// Commands on image files.
+/// Commands on image files. Where no key is given it is the one that COXSWAIN_SIGNING_KEY names, else the development key.
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
-    /// Print what an image file (.itb) holds
+    /// Make a signed image file (.itb) of a linked program (ELF)
+    Pack(PackOptions),
+    /// Print what an image file holds
     List {
         /// The file.
         file: PathBuf,
     },
+    /// Sign an image file anew, with another key
+    Sign {
+        /// The file.
+        file: PathBuf,
+        /// Private key (PEM)
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// Where to write it, instead of over the file
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Check an image file as a card with this key in its fuses does
+    Verify {
+        /// The file.
+        file: PathBuf,
+        /// Public or private key (PEM)
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// The card's rollback counter
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        rollback: u32,
+    },
+}
+
+/// Options of `image pack`.
+#[derive(Debug, Clone, Args)]
+pub struct PackOptions {
+    /// The linked program (ELF for AArch64).
+    pub program: PathBuf,
+    /// Who loads it: the ROM (boot-fit) or the boot-fit (control)
+    #[arg(long, value_enum)]
+    pub stage: ImageStage,
+    /// Where to write the image
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Version for logs, at most 64 bytes
+    #[arg(long = "image-version", value_name = "TEXT", default_value = env!("CARGO_PKG_VERSION"))]
+    pub version: String,
+    /// What a card compares its rollback counter with
+    #[arg(long, value_name = "N", default_value_t = crate::images::ROLLBACK)]
+    pub rollback: u32,
+    /// What the card's rollback counter becomes when the image is executed: older images are refused from then on
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub raise_to: u32,
+    /// Private key (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+}
+
+/// A stage that is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImageStage {
+    /// Loaded by the ROM.
+    BootFit,
+    /// Loaded by the boot-fit.
+    Control,
+}
+
+impl From<ImageStage> for crate::image::Stage {
+    fn from(stage: ImageStage) -> Self {
+        match stage {
+            ImageStage::BootFit => Self::BootFit,
+            ImageStage::Control => Self::Control,
+        }
+    }
 }
 
 /// Options of everything that is fetched.
@@ -83,6 +150,9 @@ pub struct MachineOptions {
     /// Cores of the management CPU that do nothing but queues, 0 to 3; 0: the control core does them
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=3))]
     pub queue_cores: u32,
+    /// A file that keeps the card's e-fuses from run to run; made when it is not there
+    #[arg(long, value_name = "FILE")]
+    pub fuses: Option<PathBuf>,
     /// Write every register access by name into the run folder; slow
     #[arg(long)]
     pub trace: bool,
@@ -161,6 +231,9 @@ pub struct BootOptions {
     /// Cores of the management CPU that do nothing but queues, 0 to 3; 0: the control core does them
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=3))]
     pub queue_cores: u32,
+    /// A file that keeps the card's e-fuses from run to run; made when it is not there
+    #[arg(long, value_name = "FILE")]
+    pub fuses: Option<PathBuf>,
     /// Write every register access by name into the run folder; slow
     #[arg(long)]
     pub trace: bool,

@@ -1,6 +1,6 @@
 //! Firmware image files: what the boot-fit and the control image look like on disk.
 //!
-//! [`pack`] wraps a flat binary into a FIT container with its SHA-512, [`flatten_elf`] makes the flat binary from a linked
+//! [`pack`] wraps a flat binary into a signed FIT container, [`flatten_elf`] makes the flat binary from a linked
 //! program, [`list`] prints what a container holds. The layout is the one that the boot chain documents in
 //! `coxswain_core::boot::fit`, written here with another crate than it is read with, and readable by the usual tools
 //! (`dumpimage -l`). Nothing here decides whether an image is acceptable: only the firmware does.
@@ -9,39 +9,79 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, bail};
 use coxswain_core::boot::fdt::{Item, Node, Tree};
+use coxswain_core::boot::fit::Image;
 pub use coxswain_core::boot::fit::Stage;
+use coxswain_core::boot::signature::{ALGORITHM, Statement, VERSION_BYTES};
+use ed25519_dalek::Signer as _;
 use object::Endianness;
 use object::elf;
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 use sha2::{Digest as _, Sha512};
 use vm_fdt::FdtWriter;
+use zerocopy::IntoBytes as _;
+
+use crate::keys::Signer;
 
 /// Largest flat binary that [`flatten_elf`] makes: more than any stage can be sent.
 const LARGEST: u64 = 64 << 20;
 
-/// The container of `binary` as an image of `stage`: to be placed at `load` and entered at `entry`, with `version` for logs.
-/// The same arguments give the same bytes; the timestamp is that of `SOURCE_DATE_EPOCH`, or 0.
+/// What goes into an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contents<'a> {
+    /// The stage that it is.
+    pub stage: Stage,
+    /// Its bytes.
+    pub binary: &'a [u8],
+    /// Where they are placed.
+    pub load: u64,
+    /// Where they are entered.
+    pub entry: u64,
+    /// For logs; at most [`VERSION_BYTES`] bytes.
+    pub version: &'a str,
+    /// What a card compares its rollback counter with.
+    pub rollback: u32,
+    /// What the card's rollback counter becomes at least; at most `rollback` and 64.
+    pub raise_to: u32,
+}
+
+/// The signed container of an image. The same arguments give the same bytes; the timestamp is that of `SOURCE_DATE_EPOCH`,
+/// or 0.
 ///
-/// # Panics
-/// When `version` contains a NUL or `binary` is too large for a tree (2 GiB).
-#[must_use]
-pub fn pack(stage: Stage, binary: &[u8], load: u64, entry: u64, version: &str) -> Vec<u8> {
+/// # Errors
+/// The version contains a NUL or is too long, the binary is too large for a tree (2 GiB), or `raise_to` is out of range.
+pub fn pack(contents: &Contents, signer: &Signer) -> anyhow::Result<Vec<u8>> {
+    if contents.version.len() > VERSION_BYTES {
+        bail!("the version {:?} is longer than {VERSION_BYTES} bytes", contents.version);
+    }
+    if contents.raise_to > contents.rollback.min(64) {
+        bail!("an image of rollback version {} cannot raise the counter to {}", contents.rollback, contents.raise_to);
+    }
     let timestamp = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    write_tree(stage, binary, load, entry, version, timestamp).expect("a version without NUL and a binary below 2 GiB")
+    let digest: [u8; 64] = Sha512::digest(contents.binary).into();
+    let image = Image {
+        data: contents.binary,
+        load: contents.load,
+        entry: contents.entry,
+        version: contents.version.as_bytes(),
+        rollback: contents.rollback,
+        raise_to: contents.raise_to,
+    };
+    let statement = Statement::new(contents.stage, &image, digest);
+    let signature = signer.key.sign(statement.as_bytes()).to_bytes();
+    write_tree(contents, &digest, signer, &signature, timestamp).context("the image cannot be written")
 }
 
 fn write_tree(
-    stage: Stage,
-    binary: &[u8],
-    load: u64,
-    entry: u64,
-    version: &str,
+    contents: &Contents,
+    digest: &[u8],
+    signer: &Signer,
+    signature: &[u8],
     timestamp: u32,
 ) -> Result<Vec<u8>, vm_fdt::Error> {
-    let name = stage.name();
+    let name = contents.stage.name();
     let mut tree = FdtWriter::new()?;
     let root = tree.begin_node("")?;
-    tree.property_string("description", &format!("Coxswain {name} {version}"))?;
+    tree.property_string("description", &format!("Coxswain {name} {}", contents.version))?;
     tree.property_u32("timestamp", timestamp)?;
     tree.property_u32("#address-cells", 2)?;
 
@@ -52,14 +92,16 @@ fn write_tree(
     tree.property_string("arch", "arm64")?;
     tree.property_string("os", "coxswain")?;
     tree.property_string("compression", "none")?;
-    tree.property_u64("load", load)?;
-    tree.property_u64("entry", entry)?;
+    tree.property_u64("load", contents.load)?;
+    tree.property_u64("entry", contents.entry)?;
     tree.property_string("coxswain,stage", name)?;
-    tree.property_string("coxswain,version", version)?;
-    tree.property("data", binary)?;
+    tree.property_string("coxswain,version", contents.version)?;
+    tree.property_u32("coxswain,rollback", contents.rollback)?;
+    tree.property_u32("coxswain,raise-to", contents.raise_to)?;
+    tree.property("data", contents.binary)?;
     let hash = tree.begin_node("hash-1")?;
     tree.property_string("algo", "sha512")?;
-    tree.property("value", &Sha512::digest(binary))?;
+    tree.property("value", digest)?;
     tree.end_node(hash)?;
     tree.end_node(image)?;
     tree.end_node(images)?;
@@ -69,6 +111,12 @@ fn write_tree(
     let configuration = tree.begin_node("conf-1")?;
     tree.property_string("description", &format!("Coxswain {name}"))?;
     tree.property_string("firmware", name)?;
+    let node = tree.begin_node("signature-1")?;
+    tree.property_string("algo", ALGORITHM)?;
+    tree.property_string("key-name-hint", &signer.name)?;
+    tree.property("coxswain,public-key", signer.key.verifying_key().as_bytes())?;
+    tree.property("value", signature)?;
+    tree.end_node(node)?;
     tree.end_node(configuration)?;
     tree.end_node(configurations)?;
     tree.end_node(root)?;
@@ -167,12 +215,27 @@ fn show(value: &[u8]) -> String {
 mod tests {
     use super::*;
     use coxswain_core::boot::BootError;
-    use coxswain_core::boot::fit::{Expected, Image};
+    use coxswain_core::boot::fit::Expected;
+    use coxswain_core::boot::signature::key_hash;
+    use coxswain_core::boot::trust::Trust;
 
     const LOAD: u64 = 0x4010_0000;
 
+    fn signer() -> Signer {
+        Signer::development().expect("the development key")
+    }
+
     fn expected(stage: Stage) -> Expected {
-        Expected { stage, load: LOAD..LOAD + 0x10_0000 }
+        let trust = Trust::in_key(key_hash(signer().key.verifying_key().as_bytes()));
+        Expected { stage, load: LOAD..LOAD + 0x10_0000, trust }
+    }
+
+    fn contents(stage: Stage, binary: &[u8]) -> Contents<'_> {
+        Contents { stage, binary, load: LOAD, entry: LOAD + 0x40, version: "0.1.0-test", rollback: 3, raise_to: 2 }
+    }
+
+    fn packed(stage: Stage, binary: &[u8]) -> Vec<u8> {
+        pack(&contents(stage, binary), &signer()).expect("an image")
     }
 
     fn binary() -> Vec<u8> {
@@ -183,24 +246,24 @@ mod tests {
     fn the_boot_chain_accepts_what_pack_writes() {
         let binary = binary();
         for stage in [Stage::BootFit, Stage::Control] {
-            let file = pack(stage, &binary, LOAD, LOAD + 0x40, "0.1.0-test");
+            let file = packed(stage, &binary);
             assert_eq!(file.len() % 4, 0);
             let image = Image::open(&file, &expected(stage)).unwrap();
             assert_eq!((image.data, image.load, image.entry), (&binary[..], LOAD, LOAD + 0x40));
-            assert_eq!(image.version, "0.1.0-test");
+            assert_eq!((image.version, image.rollback, image.raise_to), (&b"0.1.0-test"[..], 3, 2));
         }
     }
 
     #[test]
     fn an_image_of_the_other_stage_is_refused() {
-        let file = pack(Stage::Control, &binary(), LOAD, LOAD, "v");
+        let file = packed(Stage::Control, &binary());
         assert_eq!(Image::open(&file, &expected(Stage::BootFit)), Err(BootError::WrongStage));
     }
 
     #[test]
     fn a_flipped_bit_in_data_or_hash_is_a_hash_mismatch() {
         let binary = binary();
-        let good = pack(Stage::Control, &binary, LOAD, LOAD, "v");
+        let good = packed(Stage::Control, &binary);
         let data = good.windows(64).position(|window| window == &binary[..64]).unwrap();
         let digest = Sha512::digest(&binary);
         let hash = good.windows(64).position(|window| window == digest.as_slice()).unwrap();
@@ -214,34 +277,50 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_bit_anywhere_is_refused_or_changes_nothing_that_runs() {
-        let binary = &binary()[..64];
-        let good = pack(Stage::Control, binary, LOAD, LOAD, "v");
+    fn a_flipped_bit_anywhere_is_refused_or_changes_nothing_that_is_used() {
+        let binary = &binary()[..80];
+        let good = packed(Stage::Control, binary);
+        let whole = Image::open(&good, &expected(Stage::Control)).unwrap();
+        let mut unused = 0;
         for offset in 0..good.len() {
-            for bit in 0..8 {
-                let mut file = good.clone();
-                file[offset] ^= 1 << bit;
-                // Descriptions, timestamps and unused header fields may change; load and entry are still in range.
-                if let Ok(image) = Image::open(&file, &expected(Stage::Control)) {
-                    assert_eq!(image.data, binary, "byte {offset} bit {bit}");
-                }
+            let mut file = good.clone();
+            file[offset] ^= 1 << (offset % 8);
+            // Descriptions, the key's name, the timestamp and unused header fields may change.
+            if let Ok(image) = Image::open(&file, &expected(Stage::Control)) {
+                assert_eq!(image, whole, "byte {offset}");
+                unused += 1;
             }
         }
+        assert!(unused < good.len() / 3, "{unused} of {} bytes are not covered", good.len());
+    }
+
+    #[test]
+    fn what_a_card_would_refuse_is_not_packed() {
+        let binary = binary();
+        let contents = contents(Stage::Control, &binary);
+        assert!(pack(&Contents { raise_to: 4, ..contents }, &signer()).is_err());
+        assert!(pack(&Contents { rollback: 100, raise_to: 65, ..contents }, &signer()).is_err());
+        assert!(pack(&Contents { version: &"v".repeat(65), ..contents }, &signer()).is_err());
+        assert!(pack(&Contents { version: "a\0b", ..contents }, &signer()).is_err());
     }
 
     #[test]
     fn the_listing_names_every_node() {
-        let text = list(&pack(Stage::BootFit, &[0x55; 40], LOAD, LOAD, "1.2.3")).unwrap();
+        let text = list(&packed(Stage::BootFit, &[0x55; 80])).unwrap();
         for line in [
             "images:",
             "  boot-fit:",
             "    load = 0x40100000",
-            "    data = <40 bytes: 55555555555555555555555555555555...>",
+            "    coxswain,rollback = 0x3",
+            "    data = <80 bytes: 55555555555555555555555555555555...>",
             "    hash-1:",
             "      algo = \"sha512\"",
             "configurations:",
             "  conf-1:",
             "    firmware = \"boot-fit\"",
+            "    signature-1:",
+            "      algo = \"sha512,ed25519\"",
+            "      key-name-hint = \"development\"",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }

@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
+use coxswain_card::Fuses;
 use serde_json::Value;
 
 use crate::image;
+use crate::keys::Signer;
 use crate::process;
 use crate::progress::Progress;
 use crate::provision;
@@ -68,12 +70,16 @@ pub struct Stage {
 /// The firmware of the card.
 #[derive(Debug, Clone)]
 pub struct Firmware {
+    /// Fuses of a card that trusts the key of these images.
+    pub fuses: Fuses,
     /// Boot ROM, boot-fit and control image.
     pub stages: [Stage; 3],
     /// The TPC kernel that the driver runs at probe.
     pub tpc_kernel: Vec<u8>,
 }
 
+/// Rollback version of the images: to be raised together with a repair that an older image must not undo.
+pub const ROLLBACK: u32 = 1;
 /// Name under which the driver asks for the boot-fit.
 pub const BOOT_FIT_FILE: &str = "gaudi-boot-fit.itb";
 /// Name under which the driver asks for the control image.
@@ -101,8 +107,10 @@ impl Firmware {
 /// # Errors
 /// When a build fails; the message carries the compiler's words.
 pub fn build_firmware(progress: &Progress) -> anyhow::Result<Firmware> {
+    let signer = Signer::load(None)?;
     let packages = ["coxswain-rom", "coxswain-bootfit", "coxswain-control"];
-    let programs = cargo("firmware images", "firmware", provision::FIRMWARE_TARGET, &packages, progress)?;
+    let mut programs = cargo("boot images", "boot", provision::FIRMWARE_TARGET, &packages[..2], progress)?;
+    programs.extend(cargo("control image", "firmware", provision::FIRMWARE_TARGET, &packages[2..], progress)?);
     let elf = |package: &str| -> anyhow::Result<Vec<u8>> {
         let path = programs.iter().find(|path| path.ends_with(package));
         read(path.with_context(|| format!("the build of {package} made no program"))?)
@@ -118,7 +126,16 @@ pub fn build_firmware(progress: &Progress) -> anyhow::Result<Firmware> {
     };
     let pack = |name: &'static str, log_id: u8, kind: image::Stage, elf: Vec<u8>| -> anyhow::Result<Stage> {
         let (load, entry, binary) = image::flatten_elf(&elf).with_context(|| format!("the {name} image"))?;
-        Ok(Stage { name, log_id, image: image::pack(kind, &binary, load, entry, env!("CARGO_PKG_VERSION")), elf })
+        let contents = image::Contents {
+            stage: kind,
+            binary: &binary,
+            load,
+            entry,
+            version: env!("CARGO_PKG_VERSION"),
+            rollback: ROLLBACK,
+            raise_to: 0,
+        };
+        Ok(Stage { name, log_id, image: image::pack(&contents, &signer)?, elf })
     };
     let boot_fit = pack("boot-fit", 2, image::Stage::BootFit, boot_fit?)?;
     let control = pack("control", 3, image::Stage::Control, control?)?;
@@ -127,7 +144,7 @@ pub fn build_firmware(progress: &Progress) -> anyhow::Result<Firmware> {
     let text = fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
     let tpc_kernel = coxswain_tpc::assemble(&text).with_context(|| format!("assembling {}", source.display()))?;
 
-    let firmware = Firmware { stages: [rom, boot_fit, control], tpc_kernel };
+    let firmware = Firmware { fuses: signer.fuses(), stages: [rom, boot_fit, control], tpc_kernel };
     let folder = target_folder().join("images/firmware");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for (name, data) in firmware.files().into_iter().chain([("rom.bin", firmware.rom().image.as_slice())]) {
@@ -152,6 +169,10 @@ fn cargo(
     command.arg("--target-dir").arg(target_folder().join("images")).arg("--message-format=json-render-diagnostics");
     for package in packages {
         command.args(["-p", package]);
+    }
+    if profile == "boot" {
+        // Every log line costs the ROM room; debug lines are not worth it.
+        command.env("DEFMT_LOG", "info");
     }
     // Flags meant for the harness (coverage, sanitizers) do not fit other targets.
     command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");

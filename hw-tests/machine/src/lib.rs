@@ -11,6 +11,7 @@ pub mod guest;
 pub mod image;
 pub mod images;
 pub mod interrupt;
+pub mod keys;
 pub mod logs;
 pub mod process;
 pub mod progress;

@@ -8,6 +8,9 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use coxswain_machine::image::{self, Contents, Stage};
+use coxswain_machine::keys::Signer;
+
 fn coxswain(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_coxswain"));
     command.args(words).stdin(Stdio::null());
@@ -87,7 +90,16 @@ fn help_names_every_command() {
 #[test]
 fn an_image_file_is_listed_and_another_file_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let image = coxswain_machine::image::pack(coxswain_machine::image::Stage::Control, &[7; 64], 0x1000, 0x1000, "1.2");
+    let contents = Contents {
+        stage: Stage::Control,
+        binary: &[7; 64],
+        load: 0x1000,
+        entry: 0x1000,
+        version: "1.2",
+        rollback: 1,
+        raise_to: 0,
+    };
+    let image = image::pack(&contents, &Signer::development().unwrap()).unwrap();
     fs::write(file.path(), image).unwrap();
     let path = file.path().to_str().unwrap();
     let output = coxswain(&["image", "list", path]).output().unwrap();

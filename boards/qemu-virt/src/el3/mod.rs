@@ -101,7 +101,7 @@ macro_rules! el3_entry {
             // RES1 bits; MMU and data cache off, instruction cache on, stack alignment checked.
             "ldr x1, =0x30c51838",
             "msr sctlr_el3, x1",
-            "ldr x1, ={vectors}",
+            "ldr x1, =__vector_base",
             "msr vbar_el3, x1",
             "isb",
             "mrs x19, mpidr_el1",
@@ -136,7 +136,6 @@ macro_rules! el3_entry {
             "5:",
             "mov x0, x19",
             "b {park}",
-            vectors = sym $crate::fault::vectors_el3,
             set_up = sym $crate::el3::set_up_core,
             park = sym $crate::el3::monitor::park_core,
             enter = sym enter,

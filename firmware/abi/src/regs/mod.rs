@@ -5,6 +5,7 @@
 
 pub mod cpu_if;
 pub mod dma_core;
+pub mod efuse;
 pub mod mme;
 pub mod mmu;
 pub mod pcie;

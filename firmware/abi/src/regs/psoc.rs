@@ -107,6 +107,10 @@ pub mod err0 {
     pub const DRAM_INIT_FAIL: u32 = 1 << 0;
     /// An image was refused.
     pub const FIT_CORRUPTED: u32 = 1 << 1;
+    /// An image is not one that this card may run.
+    pub const SECURITY_FAIL: u32 = 1 << 8;
+    /// The fuses cannot be believed.
+    pub const EFUSE_FAIL: u32 = 1 << 9;
     /// The register is valid.
     pub const ENABLED: u32 = 1 << 31;
 }

@@ -2,7 +2,9 @@
 //!
 //! A number, once given, is never reused for something else: it reaches the driver's log (`boot-protocol.md` 8.8) and must
 //! lead to one line of source for as long as any image that can print it is in use. Groups of 0x100: 1 flattened tree,
-//! 2 container contents, 3 signature (kept free for it), 4 transfer and protocol.
+//! 2 container contents, 3 trust and signature, 4 transfer and protocol.
+
+use coxswain_abi::regs::psoc::err0;
 
 /// Why the boot chain refused something.
 macro_rules! boot_errors {
@@ -18,13 +20,8 @@ macro_rules! boot_errors {
             /// Every error, in the order of the table.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// One line for a log, at most 80 ASCII characters.
-            #[must_use]
-            pub const fn text(self) -> &'static str {
-                match self {
-                    $(Self::$name => $text,)*
-                }
-            }
+            /// The texts of [`Self::ALL`], each with a line feed behind it: a table of strings would double their size.
+            const TEXTS: &'static str = concat!($($text, "\n",)*);
         }
     };
 }
@@ -76,6 +73,19 @@ boot_errors! {
     /// The hash differs.
     HashMismatch = 0x020D, "FIT hash does not match (sha512)";
 
+    /// No signature node of the right algorithm, or one whose key or value has a wrong length.
+    NoSignature = 0x0301, "FIT configuration has no ed25519 signature";
+    /// The fuses hold no key, or their redundancy check failed.
+    NoTrust = 0x0302, "card fuses hold no usable key";
+    /// Signed with a key that the fuses do not know.
+    UnknownKey = 0x0303, "FIT image is signed with an unknown key";
+    /// Signed with a key that the fuses have revoked.
+    RevokedKey = 0x0304, "FIT image is signed with a revoked key";
+    /// The signature is not the key's, or not over what the container says.
+    BadSignature = 0x0305, "FIT signature does not match (ed25519)";
+    /// Older than the card's rollback counter allows.
+    RolledBack = 0x0306, "FIT image is older than the card's rollback counter";
+
     /// PREP_DESC announced nothing, or more than the stage can take.
     TransferSize = 0x0401, "announced image size is not acceptable";
     /// DATA_RDY without a PREP_DESC before it.
@@ -87,10 +97,29 @@ boot_errors! {
 }
 
 impl BootError {
+    /// One line for a log, at most 80 ASCII characters.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        Self::TEXTS.split('\n').zip(Self::ALL).find(|(_, error)| **error == self).map_or("", |(text, _)| text)
+    }
+
     /// The error's number.
     #[must_use]
     pub const fn number(self) -> u16 {
         self as u16
+    }
+
+    /// Bits of CPU_BOOT_ERR0 that go with the error, without ENABLED (`boot-protocol.md` 12). None of them fails the driver's
+    /// load by itself: the refusal does.
+    #[must_use]
+    pub const fn err0_bits(self) -> u32 {
+        match self {
+            Self::NoTrust => err0::EFUSE_FAIL,
+            Self::NoSignature | Self::UnknownKey | Self::RevokedKey | Self::BadSignature | Self::RolledBack => {
+                err0::SECURITY_FAIL
+            }
+            _ => err0::FIT_CORRUPTED,
+        }
     }
 
     /// The error with a number; `None` when there is none.

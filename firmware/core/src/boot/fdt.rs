@@ -282,18 +282,26 @@ impl<'a> Node<'a> {
         Ok(None)
     }
 
-    /// The value of property `name` as text: UTF-8, one terminating NUL and no other. `None` when it is missing or is not
-    /// such text.
+    /// The value of property `name` as text: bytes before one terminating NUL, and no other. `None` when it is missing or is
+    /// not such text. Nobody vouches for the encoding.
     ///
     /// # Errors
     /// Only when the structure is damaged.
-    pub fn text(&self, name: &str) -> Result<Option<&'a str>, BootError> {
+    pub fn text(&self, name: &str) -> Result<Option<&'a [u8]>, BootError> {
         let Some(value) = self.property(name)? else { return Ok(None) };
         let Some((0, text)) = value.split_last() else { return Ok(None) };
         if text.contains(&0) {
             return Ok(None);
         }
-        Ok(core::str::from_utf8(text).ok())
+        Ok(Some(text))
+    }
+
+    /// The value of property `name`, exactly `N` bytes. `None` when it is missing or has another length.
+    ///
+    /// # Errors
+    /// Only when the structure is damaged.
+    pub fn bytes<const N: usize>(&self, name: &str) -> Result<Option<&'a [u8; N]>, BootError> {
+        Ok(self.property(name)?.and_then(|value| value.try_into().ok()))
     }
 
     /// The value of property `name` as a number of one or two cells. `None` when it is missing or has another length.

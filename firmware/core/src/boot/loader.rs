@@ -12,11 +12,9 @@
 //!
 //! # A refused image
 //!
-//! The answer is an OK word whose RAM type the driver rejects at once; ERR0 then says FIT_CORRUPTED and the line with the
+//! The answer is an OK word whose RAM type the driver rejects at once; ERR0 then says why ([`BootError::err0_bits`]) and the line with the
 //! error's number goes into the next descriptor, also after a reset (see [`record`](super::record)). The loader stays as it
 //! was: RST_STATE or PREP_DESC begins a new attempt and clears ERR0.
-
-use core::fmt::Write as _;
 
 use coxswain_abi::comms::{
     Command, CommandWord, DESCRIPTOR_BYTES, Descriptor, HostMessage, MessageLevel, ResetCause, StatusWord,
@@ -28,6 +26,7 @@ use super::comms::{Server, Step};
 use super::error::BootError;
 use super::fit::{Expected, Image, Stage};
 use super::record::Record;
+use super::trust::{self, Trust};
 use super::version;
 use crate::ports::{CardMemory, PostedWrites};
 
@@ -64,9 +63,9 @@ const ROM_IMAGE_OFFSET: u64 = 0x20_0000;
 pub const RECORD_ADDRESS: u64 = regs::HBM_BASE + 0x10_1000;
 
 impl Config {
-    /// The ROM's transfer: descriptor and image in SRAM. `load` is where a boot-fit may be loaded.
+    /// The ROM's transfer: descriptor and image in SRAM. `load` is where a boot-fit may be loaded, `trust` what the fuses say.
     #[must_use]
-    pub const fn rom(load: core::ops::Range<u64>) -> Self {
+    pub const fn rom(load: core::ops::Range<u64>, trust: Trust) -> Self {
         Self {
             version: version::PREBOOT,
             descriptor: regs::SRAM_BASE + 0x1000,
@@ -74,13 +73,14 @@ impl Config {
             image_limit: LARGEST_IMAGE,
             waiting_status: psoc::boot_status::WAITING_FOR_BOOT_FIT,
             record: RECORD_ADDRESS,
-            expected: Expected { stage: Stage::BootFit, load },
+            expected: Expected { stage: Stage::BootFit, load, trust },
         }
     }
 
-    /// The boot-fit's transfer: descriptor and image in HBM. `load` is where a control image may be loaded.
+    /// The boot-fit's transfer: descriptor and image in HBM. `load` is where a control image may be loaded, `trust` what the
+    /// fuses say.
     #[must_use]
-    pub const fn boot_fit(load: core::ops::Range<u64>) -> Self {
+    pub const fn boot_fit(load: core::ops::Range<u64>, trust: Trust) -> Self {
         Self {
             version: version::BOOT_FIT,
             descriptor: regs::HBM_BASE + 0x10_0000,
@@ -88,7 +88,7 @@ impl Config {
             image_limit: LARGEST_IMAGE,
             waiting_status: psoc::boot_status::READY_TO_BOOT,
             record: RECORD_ADDRESS,
-            expected: Expected { stage: Stage::Control, load },
+            expected: Expected { stage: Stage::Control, load, trust },
         }
     }
 }
@@ -114,8 +114,13 @@ enum Transfer {
     None,
     /// The host announced this many bytes and may be writing them.
     Announced(u32),
-    /// The buffer holds a verified image of this many bytes.
-    Verified(u32),
+    /// The buffer holds a verified image.
+    Verified {
+        /// Bytes of its container.
+        size: u32,
+        /// What its execution raises the card's rollback counter to.
+        raise_to: u32,
+    },
     /// The host's message says why it reset the card.
     Message(ResetCause),
 }
@@ -183,7 +188,7 @@ impl<'a> Loader<'a> {
     /// # Errors
     /// [`BootError::NothingToExecute`] before a verified image, otherwise never.
     pub fn verified(&self) -> Result<Image<'_>, BootError> {
-        let Transfer::Verified(size) = self.transfer else { return Err(BootError::NothingToExecute) };
+        let Transfer::Verified { size, .. } = self.transfer else { return Err(BootError::NothingToExecute) };
         Image::locate(self.buffer.get(..size as usize).unwrap_or(&[]), &self.config.expected)
     }
 
@@ -223,7 +228,13 @@ impl<'a> Loader<'a> {
             }
             Command::DataReady => (self.data_ready(memory).map(|()| Some(StatusWord::OK)), Outcome::Continue),
             Command::Execute => match self.transfer {
-                Transfer::Verified(_) => (Ok(None), Outcome::Execute),
+                Transfer::Verified { raise_to, .. } => {
+                    if raise_to > 0 {
+                        trust::raise_rollback(self.config.expected.stage, raise_to, posts);
+                        posts.flush();
+                    }
+                    (Ok(None), Outcome::Execute)
+                }
                 Transfer::Message(cause) => {
                     self.reset_cause = Some(cause);
                     self.transfer = Transfer::None;
@@ -261,7 +272,7 @@ impl<'a> Loader<'a> {
         self.record = Some(record);
         self.record_told = false;
         record.store(memory, self.config.record);
-        posts.post_status(psoc::CPU_BOOT_ERR0, psoc::err0::ENABLED | psoc::err0::FIT_CORRUPTED);
+        posts.post_status(psoc::CPU_BOOT_ERR0, psoc::err0::ENABLED | error.err0_bits());
     }
 
     /// PREP_DESC: writes a descriptor for `size` bytes and returns its location.
@@ -277,10 +288,7 @@ impl<'a> Loader<'a> {
         let status = StatusWord::ok_at(self.config.descriptor).ok_or(BootError::BadConfiguration)?;
         let mut descriptor = Descriptor::new(self.config.version, self.config.image);
         if let Some(record) = self.record {
-            let mut line = heapless::String::<127>::new();
-            // A line that does not fit ends early: the number stands before the text.
-            let _ = write!(line, "Coxswain: {record}");
-            descriptor.add_message(MessageLevel::Error, &line);
+            descriptor.add_message(MessageLevel::Error, &record.line());
             self.record_told = true;
         }
         memory.write(self.config.descriptor, descriptor.seal().as_bytes()).map_err(|_| BootError::BadConfiguration)?;
@@ -300,8 +308,8 @@ impl<'a> Loader<'a> {
             self.transfer = Transfer::Message(cause);
             return Ok(());
         }
-        Image::open(bytes, &self.config.expected)?;
-        self.transfer = Transfer::Verified(size);
+        let raise_to = Image::open(bytes, &self.config.expected)?.raise_to;
+        self.transfer = Transfer::Verified { size, raise_to };
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! * [`loader`] - "load the next image": descriptor, copy, check, execute. The same code in the ROM and in the boot-fit.
 //! * [`resident`] - what the image that runs still answers to COMMS.
 //! * [`fit`] - the image container. [`fdt`] - the flattened device tree below it.
+//! * [`signature`] - who may say that an image is good. [`trust`] - whom this card believes.
 //! * [`record`] - the one line about a failure that outlives a reset.
 //! * [`version`] - the version strings, whose grammar the driver depends on.
 //! * [`error`] - every way the boot chain can refuse something, numbered once.
@@ -18,6 +19,8 @@ pub mod fit;
 pub mod loader;
 pub mod record;
 pub mod resident;
+pub mod signature;
+pub mod trust;
 pub mod version;
 
 pub use error::BootError;

@@ -82,8 +82,25 @@ impl Record {
     }
 }
 
-impl core::fmt::Display for Record {
-    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(formatter, "{} refused: {}", self.stage.name(), self.error)
+impl Record {
+    /// The line for the host's log. Built without `core::fmt`, which would be an eighth of the boot ROM.
+    #[must_use]
+    pub fn line(&self) -> Line {
+        let mut line = Line::new();
+        // A line that does not fit ends early: the number stands before the text.
+        for piece in ["Coxswain: ", self.stage.name(), " refused: boot error 0x"] {
+            let _ = line.push_str(piece);
+        }
+        for shift in [12, 8, 4, 0] {
+            let digit = core::char::from_digit(u32::from(self.error.number()) >> shift & 0xF, 16).unwrap_or('?');
+            let _ = line.push(digit.to_ascii_uppercase());
+        }
+        for piece in [": ", self.error.text()] {
+            let _ = line.push_str(piece);
+        }
+        line
     }
 }
+
+/// A line of the host's log.
+pub type Line = heapless::String<127>;

@@ -1,6 +1,11 @@
 //! Writes flattened trees token by token, so that tests can also write wrong ones.
 
+use coxswain_core::boot::fit::{Image, Stage};
+use coxswain_core::boot::signature::{Statement, key_hash};
+use coxswain_core::boot::trust::Trust;
+use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest, Sha512};
+use zerocopy::IntoBytes;
 
 /// A tree under construction.
 #[derive(Debug, Clone, Default)]
@@ -83,6 +88,16 @@ impl TreeWriter {
     }
 }
 
+/// The key of the tests with this number.
+pub fn key(number: u8) -> SigningKey {
+    SigningKey::from_bytes(&[number; 32])
+}
+
+/// Trust in key 1.
+pub fn trust() -> Trust {
+    Trust::in_key(key_hash(key(1).verifying_key().as_bytes()))
+}
+
 /// What goes into an image; tests change single fields.
 #[derive(Debug, Clone)]
 pub struct ImageParts {
@@ -110,8 +125,20 @@ pub struct ImageParts {
     pub default: &'static str,
     /// image that the configuration names
     pub firmware: &'static str,
-    /// property of the image to leave out
+    /// property of the image, or node, to leave out
     pub without: &'static str,
+    /// coxswain,version
+    pub version: String,
+    /// coxswain,rollback
+    pub rollback: u32,
+    /// coxswain,raise-to
+    pub raise_to: u32,
+    /// number of the key that signs
+    pub signer: u8,
+    /// algo of the signature
+    pub signature_algorithm: &'static str,
+    /// bytes of the signature that are there
+    pub signature_bytes: usize,
 }
 
 impl ImageParts {
@@ -131,7 +158,28 @@ impl ImageParts {
             default: "conf-1",
             firmware: "image-1",
             without: "",
+            version: "9.8.7".into(),
+            rollback: 5,
+            raise_to: 0,
+            signer: 1,
+            signature_algorithm: "sha512,ed25519",
+            signature_bytes: 64,
         }
+    }
+
+    /// The signature of key [`Self::signer`].
+    fn signature(&self) -> [u8; 64] {
+        let stage = if self.stage == "control" { Stage::Control } else { Stage::BootFit };
+        let image = Image {
+            data: &self.data,
+            load: self.load,
+            entry: self.entry,
+            version: self.version.as_bytes(),
+            rollback: self.rollback,
+            raise_to: self.raise_to,
+        };
+        let statement = Statement::new(stage, &image, Sha512::digest(&self.data).into());
+        key(self.signer).sign(statement.as_bytes()).to_bytes()
     }
 
     /// The container, padded to a multiple of 4.
@@ -148,7 +196,9 @@ impl ImageParts {
             ("os", text(self.os)),
             ("compression", text(self.compression)),
             ("coxswain,stage", text(self.stage)),
-            ("coxswain,version", text("9.8.7")),
+            ("coxswain,version", text(&self.version)),
+            ("coxswain,rollback", self.rollback.to_be_bytes().to_vec()),
+            ("coxswain,raise-to", self.raise_to.to_be_bytes().to_vec()),
             ("load", cells(self.load)),
             ("entry", cells(self.entry)),
             ("data", self.data.clone()),
@@ -161,7 +211,14 @@ impl ImageParts {
             tree.begin("hash-1").text("algo", self.algorithm).property("value", &Sha512::digest(&self.data)).end();
         }
         tree.end().end().begin("configurations").text("default", self.default);
-        tree.begin("conf-1").text("firmware", self.firmware).end().end().end();
+        tree.begin("conf-1").text("firmware", self.firmware);
+        if self.without != "signature-1" {
+            let key = key(self.signer);
+            tree.begin("signature-1").text("algo", self.signature_algorithm).text("key-name-hint", "test");
+            tree.property("coxswain,public-key", key.verifying_key().as_bytes());
+            tree.property("value", &self.signature()[..self.signature_bytes]).end();
+        }
+        tree.end().end().end();
         let mut bytes = tree.finish();
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         bytes

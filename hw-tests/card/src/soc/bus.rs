@@ -15,6 +15,7 @@ use coxswain_abi::soc::{
 
 use super::address::{ENGINES, Hardware, Place, Refusal};
 use super::dma::{self, DmaCore};
+use super::efuse::{self, FuseBlock};
 use super::notifications::Notifier;
 use super::protection::{self, Closed};
 use super::psoc::Timestamp;
@@ -58,6 +59,7 @@ pub(super) struct Bus {
     pub requests: Requests,
     pub timestamp: Timestamp,
     pub watchdog: Watchdog,
+    pub fuses: FuseBlock,
     pub dma: [DmaCore; dma::CORES],
     pub tpc: [TpcCore; ENGINES - dma::CORES],
     sync: [SyncManager; regs::sync_manager::MANAGERS],
@@ -94,6 +96,7 @@ impl Bus {
             requests: Requests::default(),
             timestamp: Timestamp::default(),
             watchdog: Watchdog::default(),
+            fuses: FuseBlock::default(),
             dma: Default::default(),
             tpc: Default::default(),
             sync: std::array::from_fn(|index| SyncManager::new(index, registers.clone())),
@@ -148,6 +151,8 @@ impl Bus {
             WriteKind::Bus => self.post_bus_write(entry),
             // Status is firmware's own; one outside the register file has no place to go.
             _ if offset >= CFG_SIZE => {}
+            // Hardware's own: a status store does not make a fuse.
+            _ if efuse::contains(offset as u32) => {}
             WriteKind::Status => registers.write(offset as u32, entry.data),
             WriteKind::SetBits => {
                 registers.set_bits(offset as u32, entry.data);

@@ -36,6 +36,7 @@ use coxswain_abi::soc::{CORES, PostedWrite, ResetReason, core_block};
 use super::address::{ENGINES, Hardware};
 use super::bus::{Bus, Requests};
 use super::queues::Queues;
+use super::efuse::FuseBlock;
 use super::transfer::Outcome;
 use super::{Counters, SocOptions, Wires, dma, kernel};
 use crate::memory::{Memories, full_barrier};
@@ -82,8 +83,10 @@ pub(super) struct Chip {
 impl Chip {
     pub fn new(memories: Arc<Memories>, options: SocOptions) -> Self {
         let hardware = Arc::new(Hardware::new(memories));
+        let mut bus = Bus::new(hardware.clone());
+        bus.fuses = FuseBlock::new(options.fuses, options.fuse_file.clone());
         let chip = Self {
-            bus: Mutex::new(Bus::new(hardware.clone())),
+            bus: Mutex::new(bus),
             hardware,
             options,
             rings: Default::default(),

@@ -13,6 +13,7 @@
 //! | `notifications.rs` | towards the management CPU |
 //! | `queues.rs` | queue managers served by a program beside the card |
 //! | `sync_manager.rs`, `qman.rs`, `psoc.rs` (with the MSI trigger), `watchdog.rs` | register blocks |
+//! | `efuse.rs` | e-fuses |
 //! | `dma.rs`, `transfer.rs` | DMA cores |
 //! | `tpc.rs`, `kernel.rs` | TPCs |
 
@@ -20,6 +21,7 @@ mod address;
 mod bus;
 mod chip;
 mod dma;
+pub mod efuse;
 mod kernel;
 mod mmu;
 mod notifications;
@@ -59,12 +61,16 @@ pub trait Wires: Send + Sync {
 }
 
 /// How a SoC is built.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct SocOptions {
     /// The work of a write or kick is finished before it returns; no engine has a thread of its own.
     pub lockstep: bool,
     /// Board straps, as in the information page and in BOOT_STRAP_PINS.
     pub straps: u32,
+    /// What the e-fuses hold at power-on, unless [`Self::fuse_file`] holds something.
+    pub fuses: efuse::Fuses,
+    /// Keeps the e-fuses beyond the life of this process.
+    pub fuse_file: Option<std::path::PathBuf>,
 }
 
 /// What happened on the management CPU's side of the rings.
@@ -91,13 +97,14 @@ impl Soc {
     /// When the operating system refuses a thread.
     #[must_use]
     pub fn new(memories: Arc<Memories>, options: SocOptions) -> Arc<Self> {
+        let lockstep = options.lockstep;
         let chip = Arc::new(Chip::new(memories, options));
         let spawn = |name: String, life: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name).spawn(life).expect("the system refused a thread")
         };
         let pump = chip.clone();
         let mut threads = vec![spawn("soc-pump".into(), Box::new(move || pump.pump()))];
-        if !options.lockstep {
+        if !lockstep {
             for engine in 0..ENGINES {
                 let chip = chip.clone();
                 threads.push(spawn(format!("soc-engine-{engine}"), Box::new(move || chip.work_for(engine))));
@@ -183,6 +190,12 @@ impl Soc {
     /// The management CPU runs again: BTM_FSM reads 0, kicks count.
     pub fn out_of_reset(&self) {
         self.chip.out_of_reset();
+    }
+
+    /// The e-fuses as they are now.
+    #[must_use]
+    pub fn fuses(&self) -> efuse::Fuses {
+        self.chip.with_bus(|bus| bus.fuses.fuses())
     }
 
     /// What happened on the management CPU's side of the rings so far.

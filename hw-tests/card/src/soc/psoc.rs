@@ -12,6 +12,7 @@ use coxswain_abi::regs::{self, cpu_if, pcie, psoc};
 use coxswain_abi::soc::{Attributes, Notification, ResetReason};
 
 use super::bus::Bus;
+use super::efuse;
 
 /// BTM_FSM while the card or its management CPU is in reset; any value but 0 in the low four bits means that.
 pub(super) const BTM_FSM_BUSY: u32 = 1;
@@ -78,6 +79,7 @@ impl Bus {
                 }
             }
             psoc::BTM_FSM => {}
+            _ if efuse::contains(offset) => self.fuses.write(offset, value, access, registers),
             _ if NOTIFYING.contains(&offset) => {
                 registers.write(offset, value);
                 self.notify(Notification::RegisterWrite { offset, value, secure: access.secure() });

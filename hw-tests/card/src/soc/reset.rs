@@ -37,6 +37,7 @@ impl Chip {
             let scope = if reason == ResetReason::PowerOn { ResetScope::PowerOn } else { ResetScope::Software };
             self.hardware.registers.reset(scope);
             self.hardware.registers.write(psoc::BOOT_STRAP_PINS, self.options.straps);
+            bus.fuses.show(&self.hardware.registers);
             bus.request_cpu_reset(reason);
             bus.requests.cpu_reset = None;
             bus.reset_units();

@@ -66,7 +66,7 @@ impl Card {
 
     /// A card whose work is done when a write or kick returns.
     pub fn lockstep() -> Self {
-        Self::with(SocOptions { lockstep: true, straps: 0 })
+        Self::with(SocOptions { lockstep: true, ..Default::default() })
     }
 
     pub fn with(options: SocOptions) -> Self {

@@ -28,6 +28,7 @@ pub fn run(options: &BootOptions, progress: &Progress) -> anyhow::Result<u8> {
     let config = Config {
         firmware: Some(Arc::clone(&firmware)),
         straps: straps::with_queue_cores(0, options.queue_cores),
+        fuse_file: options.fuses.clone(),
         trace_registers: options.trace,
         gdb_firmware: options.gdb,
         ..Config::default()

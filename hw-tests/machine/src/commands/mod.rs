@@ -4,14 +4,11 @@ mod bench;
 mod boot;
 mod common;
 mod guest;
+mod image;
 mod jobs;
 mod shell;
 
-use std::path::Path;
-
-use anyhow::Context as _;
-
-use crate::cli::{Cli, Command, ImageCommand, SetupOptions};
+use crate::cli::{Cli, Command, SetupOptions};
 use crate::environment::Environment;
 use crate::images;
 use crate::progress::Progress;
@@ -50,7 +47,7 @@ pub fn run(cli: &Cli, progress: &Progress) -> anyhow::Result<u8> {
         Some(Command::Boot(options)) => boot::run(options, progress),
         Some(Command::Bench(options)) => bench::run(options, progress),
         Some(Command::Setup(options)) => setup(options, progress),
-        Some(Command::Image { command: ImageCommand::List { file } }) => list_image(file),
+        Some(Command::Image { command }) => image::run(command),
     }
 }
 
@@ -67,12 +64,5 @@ fn setup(options: &SetupOptions, progress: &Progress) -> anyhow::Result<u8> {
         println!("{:9} {} bytes", stage.name, stage.image.len());
     }
     println!("ready: `cargo run` needs no network from here on");
-    Ok(0)
-}
-
-fn list_image(file: &Path) -> anyhow::Result<u8> {
-    let bytes = std::fs::read(file).map_err(|error| UsageError(format!("{}: {error}", file.display())))?;
-    let text = crate::image::list(&bytes).with_context(|| format!("{} is not an image file", file.display()))?;
-    print!("{text}");
     Ok(0)
 }

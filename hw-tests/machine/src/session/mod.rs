@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use coxswain_card::{Card, CardOptions, RegisterTrace, TraceEntry};
+use coxswain_card::{Card, CardOptions, Fuses, RegisterTrace, TraceEntry};
 
 pub use guest_run::{GuestOutcome, GuestRun, Seen};
 
@@ -43,6 +43,10 @@ pub struct Config {
     pub lockstep: bool,
     /// Board straps ([`coxswain_abi::soc::straps`]).
     pub straps: u32,
+    /// The card's e-fuses at power-on; `None`: those that trust the key of [`Self::firmware`].
+    pub fuses: Option<Fuses>,
+    /// Keeps the e-fuses from run to run.
+    pub fuse_file: Option<PathBuf>,
     /// Exact instruction counting of the management CPU (`-icount`); one core and [`Self::lockstep`] only.
     pub instruction_count: bool,
     /// Record every register access of the host in the run folder.
@@ -59,6 +63,8 @@ impl Default for Config {
             cores: 4,
             lockstep: false,
             straps: 0,
+            fuses: None,
+            fuse_file: None,
             instruction_count: false,
             trace_registers: false,
             gdb_firmware: false,
@@ -125,6 +131,11 @@ impl Session {
             soc_socket: self.scratch.path().join("soc.sock"),
             lockstep: self.config.lockstep,
             straps: self.config.straps,
+            fuses: self
+                .config
+                .fuses
+                .unwrap_or_else(|| self.config.firmware.as_ref().map_or_else(Fuses::new, |f| f.fuses)),
+            fuse_file: self.config.fuse_file.clone(),
             trace: self.trace.as_ref().map(TraceFile::sink),
         })
         .context("cannot start the card")?;
