@@ -16,6 +16,35 @@ pub fn core() -> usize {
     (MPIDR_EL1.get() & 3) as usize
 }
 
+/// Return addresses that [`callers`] finds at most.
+pub const CALLERS: usize = 6;
+/// Largest distance between two frames of one stack that is believed.
+const LARGEST_FRAME: u64 = 0x2_0000;
+
+/// Return addresses of the functions that led here, the innermost first, as far as the chain of frame records looks sane;
+/// the rest is 0.
+#[inline(always)]
+pub fn callers() -> [u64; CALLERS] {
+    let mut frame: u64;
+    // SAFETY: reads the frame pointer, nothing else.
+    unsafe { core::arch::asm!("mov {}, x29", out(reg) frame, options(nomem, nostack, preserves_flags)) };
+    let mut found = [0; CALLERS];
+    for caller in &mut found {
+        if frame == 0 || frame % 16 != 0 {
+            break;
+        }
+        // SAFETY: a frame record, two words, on this core's stack: the first is the live frame pointer, the others lie a
+        // bounded distance above it (below). A wrong address ends in a fault, whose report is suppressed by the first.
+        let [next, address] = unsafe { core::ptr::read(frame as *const [u64; 2]) };
+        *caller = address;
+        if next <= frame || next.wrapping_sub(frame) > LARGEST_FRAME {
+            break;
+        }
+        frame = next;
+    }
+    found
+}
+
 /// Stops this core until a reset, asleep. No interrupt wakes it: what is pending would turn the sleep into a busy loop.
 pub fn park() -> ! {
     // SAFETY: masks interrupts, switches this core's timer and its interrupt groups off; nothing else runs here afterwards.

@@ -2,6 +2,7 @@
 //!
 //! A reset of the CPU keeps secure RAM, so the ROM of the next boot finds the record, logs it and clears it.
 
+use crate::el;
 use crate::memory_map::EPITAPH;
 
 /// "CXEP".
@@ -13,7 +14,7 @@ const MAGIC: u32 = 0x5045_5843;
 pub enum Cause {
     /// A processor exception; `syndrome` is ESR.
     Exception = 1,
-    /// A panic; `address` is the line and `text` the file.
+    /// A panic; `callers` say where.
     Panic = 2,
 }
 
@@ -32,12 +33,12 @@ pub struct Epitaph {
     pub syndrome: u64,
     /// Address of the instruction (ELR).
     pub program_counter: u64,
-    /// Fault address (FAR), or the line of a panic.
+    /// Fault address (FAR).
     pub address: u64,
     /// Counter ticks.
     pub time: u64,
-    /// The last part of the file name of a panic, padded with zeros.
-    pub text: [u8; 48],
+    /// Return addresses, the innermost first: the first few are those of the panic machinery.
+    pub callers: [u64; el::CALLERS],
 }
 
 impl Epitaph {
@@ -53,7 +54,7 @@ impl Epitaph {
             program_counter: 0,
             address: 0,
             time: 0,
-            text: [0; 48],
+            callers: [0; el::CALLERS],
         }
     }
 }

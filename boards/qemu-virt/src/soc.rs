@@ -226,6 +226,16 @@ impl Soc {
         }
     }
 
+    /// Writes the control page: instructions that stage `stage` (0 ROM, 1 boot-fit) needed to copy and check an image, for
+    /// measurements.
+    ///
+    /// An out-of-range stage changes nothing.
+    pub fn note_check_instructions(&self, stage: usize, retired: u64) {
+        if stage < 2 {
+            self.store_control(coxswain_abi::soc::control::CHECK_INSTRUCTIONS + 8 * stage as u64, retired);
+        }
+    }
+
     /// Stores a whole word of the control page at once: another process reads it.
     #[inline]
     fn store_control(&self, offset: u64, value: u64) {

@@ -112,7 +112,11 @@ pub fn load_next(board: &mut Board, loader: &mut Loader, info: &mut BootInfo, st
 /// Hands one command word to the loader. `None`: go on.
 fn command(board: &mut Board, loader: &mut Loader, info: &mut BootInfo, stage: Stage, word: u32) -> Option<Next> {
     wait_for_room(board);
+    let (before, held) = (pmu::instructions(), loader.holds_image());
     let outcome = loader.on_command(word, &mut board.card, &mut board.posted);
+    if !held && loader.holds_image() {
+        board.soc.note_check_instructions(stage as usize, pmu::instructions().wrapping_sub(before).into());
+    }
     if word != 0 {
         defmt::debug!("{}: command {=u32:#010x}", stage, word);
     }

@@ -171,6 +171,9 @@ pub mod control {
     pub const INSTRUCTIONS: u64 = 0x40;
     /// u64 x 3 (ROM, boot-fit, control image): instructions from a stage's entry until it is ready. For measurements.
     pub const STAGE_INSTRUCTIONS: u64 = 0x80;
+    /// Instructions that stage n (0 ROM, 1 boot-fit) needed to copy and check the image that it accepted last, from the
+    /// host's last word to the answer, 8 bytes each. Firmware writes it, for measurements.
+    pub const CHECK_INSTRUCTIONS: u64 = 0xA0;
 }
 
 /// One core's block: offsets from its start. Cache-line separated by writer.

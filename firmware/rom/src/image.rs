@@ -114,13 +114,15 @@ fn log_history(info: &BootInfo, soc: &Soc) {
     );
     if let Some(last) = epitaph::take() {
         defmt::error!(
-            "ROM: image {=u32} died on core {=u32}: cause {=u32}, syndrome {=u64:#x}, pc {=u64:#x}, address {=u64:#x}",
+            "ROM: image {=u32} died on core {=u32}: cause {=u32}, syndrome {=u64:#x}, pc {=u64:#x}, address {=u64:#x}, \
+             from {=[?]:#x}",
             last.image,
             last.core,
             last.cause,
             last.syndrome,
             last.program_counter,
-            last.address
+            last.address,
+            last.callers.as_slice()
         );
     }
 }

@@ -100,7 +100,15 @@ impl BootError {
     /// One line for a log, at most 80 ASCII characters.
     #[must_use]
     pub fn text(self) -> &'static str {
-        Self::TEXTS.split('\n').zip(Self::ALL).find(|(_, error)| **error == self).map_or("", |(text, _)| text)
+        let mut rest = Self::TEXTS;
+        for error in Self::ALL {
+            let end = rest.bytes().position(|byte| byte == b'\n').unwrap_or(rest.len());
+            if *error == self {
+                return rest.get(..end).unwrap_or("");
+            }
+            rest = rest.get(end.saturating_add(1)..).unwrap_or("");
+        }
+        rest
     }
 
     /// The error's number.

@@ -192,6 +192,12 @@ impl<'a> Loader<'a> {
         Image::locate(self.buffer.get(..size as usize).unwrap_or(&[]), &self.config.expected)
     }
 
+    /// True when the buffer holds a verified image.
+    #[must_use]
+    pub const fn holds_image(&self) -> bool {
+        matches!(self.transfer, Transfer::Verified { .. })
+    }
+
     /// Why the host says it reset the card, once it has said so.
     #[must_use]
     pub const fn reset_cause(&self) -> Option<ResetCause> {

@@ -50,6 +50,14 @@ pub fn measure(tools: Arc<Tools>, firmware: &Arc<Firmware>) -> anyhow::Result<Fi
         let count = card.memories().soc.read_u64(offset).context("the control page")?;
         figures.insert(format!("instructions, {} from entry to ready", stage.name), count as f64);
     }
+    for (number, (image, budget)) in firmware.stages[1..].iter().zip([(56, 2_600_000), (256, 10_000_000)]).enumerate() {
+        let offset = bar0::CONTROL + control::CHECK_INSTRUCTIONS + 8 * number as u64;
+        let count = card.memories().soc.read_u64(offset).context("the control page")?;
+        figures.insert(format!("instructions, {} image from DATA_RDY to OK", image.name), count as f64);
+        // Nearly all of it is in proportion to the bytes; the rest is the signature.
+        let (kibibytes, limit) = budget;
+        eprintln!("{}: {} bytes, {count} of at most {limit} for {kibibytes} KiB", image.name, image.image.len());
+    }
     let mut bench = Bench { card, host: &mut host };
     bench.whole_jobs(&mut figures)?;
     bench.packets(&mut figures)?;
