@@ -70,10 +70,8 @@ impl PciError {
     #[must_use]
     pub const fn explain(&self) -> (&'static str, u64) {
         match *self {
-            Self::WrongFunction(id) => ("no function, or another one, at 00:01.0: device and vendor", id as u64),
-            Self::WrongBar { bar: 0, bytes } => ("BAR0 is no 64-bit memory BAR of a usable size, bytes", bytes),
-            Self::WrongBar { bar: 2, bytes } => ("BAR2 is no 64-bit memory BAR of a usable size, bytes", bytes),
-            Self::WrongBar { bytes, .. } => ("BAR4 is no 64-bit memory BAR of a usable size, bytes", bytes),
+            Self::WrongFunction(id) => ("wrong function at 00:01.0, device and vendor", id as u64),
+            Self::WrongBar { bar, bytes } => ("unusable BAR, number and bytes / 256", (bar as u64) << 60 | bytes >> 8),
             Self::NoMsi => ("no 64-bit MSI capability", 0),
         }
     }

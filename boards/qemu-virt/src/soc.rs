@@ -39,12 +39,14 @@ impl AttachError {
     #[must_use]
     pub const fn explain(&self) -> (&'static str, u64) {
         match *self {
-            Self::Magic(magic) => ("information page has another magic:", magic as u64),
-            Self::Version(version) => ("information page has another version:", version as u64),
+            Self::Magic(magic) => ("card: wrong magic", magic as u64),
+            Self::Version(version) => ("card: wrong version", version as u64),
             Self::RingGeometry { posted, notify } => {
-                ("ring sizes do not fit: posted (high word), notify (low word)", (posted as u64) << 32 | notify as u64)
+                ("card: wrong ring sizes, posted and notify", (posted as u64) << 32 | notify as u64)
             }
-            Self::Extent { host, hbm } => ("host or HBM bytes exceed their BARs: the sum", host.wrapping_add(hbm)),
+            Self::Extent { host, hbm } => {
+                ("card: more memory than its BARs, host and HBM MiB", host >> 20 << 32 | hbm >> 20)
+            }
         }
     }
 }

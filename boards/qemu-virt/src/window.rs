@@ -119,14 +119,19 @@ impl Window {
             *byte = self.load_byte(at);
             at += 1;
         }
-        let mut words = middle.chunks_exact_mut(8);
-        for word in &mut words {
+        // Whole words where both sides are aligned, as images are; anything else is short.
+        // SAFETY: every bit pattern is a u64.
+        let (unaligned, words, tail) = match unsafe { middle.align_to_mut::<u64>() } {
+            ([], words, tail) => (&mut [][..], words, tail),
+            _ => (middle, &mut [][..], &mut [][..]),
+        };
+        for word in words {
             // SAFETY: `contains` covers the whole range and `at` is a multiple of 8 here.
             let cell = unsafe { AtomicU64::from_ptr(self.base.add(at).cast()) };
-            word.copy_from_slice(&cell.load(Ordering::Relaxed).to_ne_bytes());
+            *word = cell.load(Ordering::Relaxed);
             at += 8;
         }
-        for byte in words.into_remainder() {
+        for byte in unaligned.iter_mut().chain(tail) {
             *byte = self.load_byte(at);
             at += 1;
         }

@@ -6,12 +6,17 @@ use coxswain_abi::packet::{self, MB, RB};
 use coxswain_abi::regs::dma_core::commit;
 use coxswain_abi::regs::psoc::{self, err0};
 use coxswain_abi::soc::{hbm_block, straps};
+use coxswain_card::Fuses;
 use coxswain_card::soc::QueueThread;
+use coxswain_core::boot::fit::{Expected, Image, Stage};
+use coxswain_core::boot::trust::Trust;
 use coxswain_host::exercise::exercise;
 use coxswain_host::{Host, HostError};
 use coxswain_machine::bench::golden::{self, Verdict};
 use coxswain_machine::bench::on_target;
+use coxswain_machine::image::{self, Contents};
 use coxswain_machine::images::{self, Firmware};
+use coxswain_machine::keys::{Signer, SigningKey};
 use coxswain_machine::progress::Progress;
 use coxswain_machine::provision::Tools;
 use coxswain_machine::scripted;
@@ -154,9 +159,106 @@ const SPOILS: [(&str, Spoil); 4] = [
 /// Asserts that a load was refused at once, and how the card shows it.
 #[track_caller]
 fn refused(host: &Host, result: Result<coxswain_host::Loaded, HostError>, what: &str) {
+    refused_with(host, result, what, err0::FIT_CORRUPTED);
+}
+
+#[track_caller]
+fn refused_with(host: &Host, result: Result<coxswain_host::Loaded, HostError>, what: &str, bits: u32) {
     let error = result.expect_err(what);
     assert!(!error.is_timeout(), "{what} must be refused at once, not by a time-out: {error}");
-    assert_eq!(host.link().read(psoc::CPU_BOOT_ERR0), err0::ENABLED | err0::FIT_CORRUPTED, "{what}");
+    assert_eq!(host.link().read(psoc::CPU_BOOT_ERR0), err0::ENABLED | bits, "{what}");
+}
+
+/// A card whose fuses are not those of the images.
+fn start_with_fuses(ready: &Ready, fuses: Fuses) -> Session {
+    let config = Config { firmware: Some(Arc::clone(&ready.firmware)), fuses: Some(fuses), ..Config::default() };
+    Session::start(Arc::clone(&ready.tools), config).expect("the card and its management CPU")
+}
+
+/// The image with other promises, signed with another key or the development key.
+fn packed_anew(file: &[u8], stage: Stage, signer: &Signer, change: impl FnOnce(&mut Contents)) -> Vec<u8> {
+    let trust = Trust::in_key([0; 32]);
+    let found = Image::locate(file, &Expected { stage, load: 0..u64::MAX, trust }).expect("a good image");
+    let mut contents = Contents {
+        stage,
+        binary: found.data,
+        load: found.load,
+        entry: found.entry,
+        version: "test",
+        rollback: found.rollback,
+        raise_to: found.raise_to,
+    };
+    change(&mut contents);
+    image::pack(&contents, signer).expect("an image")
+}
+
+fn stranger() -> Signer {
+    Signer { key: SigningKey::from_bytes(&[9; 32]), name: "stranger".into() }
+}
+
+#[test]
+fn only_images_that_the_fuses_allow_run() {
+    let (ready, _one) = ready();
+    let own = Signer::development().expect("the development key");
+    let [_, boot_fit, control] = &ready.firmware.stages;
+    let session = start_with_fuses(ready, own.fuses().with_rollback(0, 2).with_rollback(1, 3));
+    let mut host = check(&session, Host::probe_within(session.card().unwrap(), scripted::bounds()));
+
+    let foreign = packed_anew(&boot_fit.image, Stage::BootFit, &stranger(), |contents| contents.rollback = 2);
+    let result = host.load(&foreign, &control.image);
+    refused_with(&host, result, "a boot-fit of a stranger", err0::SECURITY_FAIL);
+    let result = host.load(&boot_fit.image, &control.image);
+    refused_with(&host, result, "a boot-fit older than the counter", err0::SECURITY_FAIL);
+    let mut forged = packed_anew(&boot_fit.image, Stage::BootFit, &own, |contents| contents.rollback = 2);
+    let at = signature_at(&forged);
+    forged[at] ^= 1;
+    let result = host.load(&forged, &control.image);
+    refused_with(&host, result, "a boot-fit with a broken signature", err0::SECURITY_FAIL);
+
+    let newer = packed_anew(&boot_fit.image, Stage::BootFit, &own, |contents| contents.rollback = 2);
+    let result = host.load(&newer, &control.image);
+    refused_with(&host, result, "a control image older than the counter", err0::SECURITY_FAIL);
+    check(&session, host.reset(None));
+    let control = packed_anew(&control.image, Stage::Control, &own, |contents| contents.rollback = 3);
+    let loaded = check(&session, host.load(&newer, &control));
+    let told = loaded.messages.iter().any(|line| line.contains("control refused: boot error 0x0306"));
+    assert!(told, "the refusal is not told: {:?}", loaded.messages);
+}
+
+/// Position of the signature: the last 64 bytes of the structure block before five tokens.
+fn signature_at(file: &[u8]) -> usize {
+    let word = |at: usize| u32::from_be_bytes(file[at..at + 4].try_into().expect("four bytes")) as usize;
+    word(8) + word(36) - 5 * 4 - 64
+}
+
+#[test]
+fn blank_fuses_run_nothing() {
+    let (ready, _one) = ready();
+    let [_, boot_fit, control] = &ready.firmware.stages;
+    let session = start_with_fuses(ready, Fuses::new());
+    let mut host = check(&session, Host::probe_within(session.card().unwrap(), scripted::bounds()));
+    let result = host.load(&boot_fit.image, &control.image);
+    refused_with(&host, result, "an image on a card without keys", err0::EFUSE_FAIL);
+}
+
+#[test]
+fn an_image_that_raises_the_counter_shuts_older_ones_out() {
+    let (ready, _one) = ready();
+    let own = Signer::development().expect("the development key");
+    let [_, boot_fit, control] = &ready.firmware.stages;
+    let session = start(ready);
+    let card = session.card().unwrap();
+    let mut host = check(&session, Host::probe_within(card, scripted::bounds()));
+    let raising = packed_anew(&boot_fit.image, Stage::BootFit, &own, |contents| {
+        contents.rollback = 4;
+        contents.raise_to = 3;
+    });
+    check(&session, host.load(&raising, &control.image));
+    assert_eq!(card.soc().fuses(), own.fuses().with_rollback(0, 3));
+    check(&session, host.reset(None));
+    let result = host.load(&boot_fit.image, &control.image);
+    refused_with(&host, result, "the older boot-fit", err0::SECURITY_FAIL);
+    check(&session, host.load(&raising, &control.image));
 }
 
 #[test]

@@ -51,12 +51,6 @@ pub struct Node<'a> {
     contents: Cursor<'a>,
 }
 
-/// Reads a big-endian word at `offset`; `None` beyond the end.
-fn be32(bytes: &[u8], offset: usize) -> Option<u32> {
-    let word = bytes.get(offset..)?.first_chunk::<4>()?;
-    Some(u32::from_be_bytes(*word))
-}
-
 /// The bytes before the first NUL; `None` when there is none among the first [`LONGEST_NAME`] + 1 bytes.
 fn until_nul(bytes: &[u8]) -> Option<&[u8]> {
     let length = bytes.iter().take(LONGEST_NAME + 1).position(|byte| *byte == 0)?;
@@ -69,18 +63,20 @@ impl<'a> Tree<'a> {
     /// # Errors
     /// One of the 0x01xx errors: the first thing found wrong.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, BootError> {
-        let word = |offset| be32(bytes, offset).ok_or(BootError::TreeTooShort);
-        if bytes.len() < HEADER_BYTES {
-            return Err(BootError::TreeTooShort);
+        let header = bytes.first_chunk::<HEADER_BYTES>().ok_or(BootError::TreeTooShort)?;
+        let mut words = [0; HEADER_BYTES / 4];
+        for (word, bytes) in words.iter_mut().zip(header.as_chunks().0) {
+            *word = u32::from_be_bytes(*bytes);
         }
-        if word(0)? != MAGIC {
+        let [magic, total, structure_offset, strings_offset, _, version, compatible, _, strings_size, structure_size] =
+            words;
+        if magic != MAGIC {
             return Err(BootError::TreeMagic);
         }
-        let (version, compatible) = (word(20)?, word(24)?);
         if version < 17 || compatible > 17 {
             return Err(BootError::TreeVersion);
         }
-        let total = word(4)? as usize;
+        let total = total as usize;
         let Some(tree) = bytes.get(..total).filter(|_| total >= HEADER_BYTES) else {
             return Err(BootError::TreeSize);
         };
@@ -88,9 +84,8 @@ impl<'a> Tree<'a> {
             let end = (offset as usize).checked_add(size as usize)?;
             tree.get(offset as usize..end)
         };
-        let structure_offset = word(8)?;
-        let structure = block(structure_offset, word(36)?).ok_or(BootError::TreeBlock)?;
-        let strings = block(word(12)?, word(32)?).ok_or(BootError::TreeBlock)?;
+        let structure = block(structure_offset, structure_size).ok_or(BootError::TreeBlock)?;
+        let strings = block(strings_offset, strings_size).ok_or(BootError::TreeBlock)?;
         if structure_offset % 4 != 0 || structure_offset < HEADER_BYTES as u32 {
             return Err(BootError::TreeBlock);
         }

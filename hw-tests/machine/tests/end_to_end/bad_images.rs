@@ -5,19 +5,23 @@
 
 use coxswain_guest::plan::Step;
 use coxswain_machine::guest::initramfs::FIRMWARE;
+use coxswain_machine::image::{self, Contents, Stage};
 use coxswain_machine::images::{BOOT_FIT_FILE, CONTROL_FILE};
+use coxswain_machine::keys::{Signer, SigningKey};
 use coxswain_machine::scenario::{ADDED, STATUS};
 
 use crate::rig::{JOBS, Rig, run_expecting};
 
 const UNUSABLE: &str = "is NOT usable!";
 const IMAGE_ERROR: &str = "Device boot error - FIT image corrupted";
+const SECURITY_ERROR: &str = "Device boot error - security failure";
 /// Where the guest keeps the good file while the bad one is in its place.
 const KEPT: &str = "/good.itb";
 
 /// The file `name` is `bad` at the first load and good at the second. `failed_step` is what the driver says it could not do,
 /// `reason` what the firmware says at the second load.
 fn a_bad_file_is_refused_and_a_good_one_loads(rig: &Rig, name: &str, bad: &[u8], failed_step: &str, reason: &str) {
+    let kind = if reason.contains("error 0x03") { SECURITY_ERROR } else { IMAGE_ERROR };
     let good = rig.firmware().files().into_iter().find(|(file, _)| *file == name).unwrap().1;
     assert_ne!(good, bad, "the file is not bad");
     assert_eq!(bad.len() % 4, 0, "the driver itself would refuse this size");
@@ -25,7 +29,7 @@ fn a_bad_file_is_refused_and_a_good_one_loads(rig: &Rig, name: &str, bad: &[u8],
     let mut scenario = rig.scenario();
     scenario.file(&place, bad).file(KEPT, good);
     scenario.load_driver("").unwrap();
-    scenario.step(Step::WaitKernelLog { contains: IMAGE_ERROR.into(), timeout_s: 5 });
+    scenario.step(Step::WaitKernelLog { contains: kind.into(), timeout_s: 5 });
     scenario.step(Step::WaitKernelLog { contains: UNUSABLE.into(), timeout_s: 5 }).read_status();
     run_expecting(&mut scenario, &[JOBS, "--json", "host-hbm:64"], 30, 1);
     scenario.unload_driver(60).run(&["cp", KEPT, &place], 10).unwrap();
@@ -76,6 +80,24 @@ fn a_corrupted_control_image_is_refused_and_a_good_one_loads() {
     let rig = Rig::take();
     let bad = with_a_flipped_bit(&image(&rig, CONTROL_FILE));
     let reason = "Coxswain: control refused: boot error 0x020D: FIT hash does not match";
+    a_bad_file_is_refused_and_a_good_one_loads(&rig, CONTROL_FILE, &bad, "failed to load Linux", reason);
+}
+
+#[test]
+fn a_control_image_of_a_stranger_is_refused_and_one_of_ours_loads() {
+    let rig = Rig::take();
+    let stranger = Signer { key: SigningKey::from_bytes(&[9; 32]), name: "stranger".into() };
+    let contents = Contents {
+        stage: Stage::Control,
+        binary: &[0; 4096],
+        load: 0x0E40_0000,
+        entry: 0x0E40_0000,
+        version: "evil",
+        rollback: 99,
+        raise_to: 0,
+    };
+    let bad = image::pack(&contents, &stranger).unwrap();
+    let reason = "Coxswain: control refused: boot error 0x0303: FIT image is signed with an unknown key";
     a_bad_file_is_refused_and_a_good_one_loads(&rig, CONTROL_FILE, &bad, "failed to load Linux", reason);
 }
 
