@@ -3,7 +3,8 @@
 //! Written by the stage that runs, never by another side; it is not visible to the host or the card. The next stage checks
 //! magic, version and size before it believes it.
 
-use coxswain_abi::soc::ResetReason;
+use coxswain_abi::regs::psoc::sts0;
+use coxswain_abi::soc::{ResetReason, straps};
 
 /// "CXBI".
 const MAGIC: u32 = 0x4942_5843;
@@ -142,6 +143,12 @@ impl BootInfo {
     #[must_use]
     pub fn reset_reason(&self) -> ResetReason {
         ResetReason::from_raw(self.reset_reason).unwrap_or(ResetReason::PowerOn)
+    }
+
+    /// What a stage says about itself in CPU_BOOT_DEV_STS0: `word`, without COMMS when the straps choose the static loader.
+    #[must_use]
+    pub const fn capabilities(&self, word: u32) -> u32 {
+        if self.straps & straps::STATIC_LOADER == 0 { word } else { word & !sts0::FW_LD_COM_EN }
     }
 
     /// Records why the CPU left reset.

@@ -88,8 +88,10 @@ pub fn load_next(board: &mut Board, loader: &mut Loader, info: &mut BootInfo, st
     wait_for_room(board);
     loader.start(&mut board.card, &mut board.posted);
     note_ready(info, stage, &board.soc);
-    let early = board.registers.read(psoc::KMD_MSG_TO_CPU);
-    if let Some(next) = command(board, loader, info, stage, early) {
+    if loader.looks_at_register()
+        && let early = board.registers.read(psoc::KMD_MSG_TO_CPU)
+        && let Some(next) = command(board, loader, info, stage, early)
+    {
         return next;
     }
     loop {

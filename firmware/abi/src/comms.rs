@@ -10,6 +10,24 @@ use crate::regs;
 mod descriptor;
 mod message;
 
+/// Words of the static protocol (`boot-protocol.md` 3.2, 3.3).
+pub mod static_mode {
+    /// KMD_MSG_TO_CPU: nothing, or the last message is taken back.
+    pub const NONE: u32 = 0;
+    /// KMD_MSG_TO_CPU: stop in WFE.
+    pub const GOTO_WFE: u32 = 1;
+    /// KMD_MSG_TO_CPU: the image is in its place.
+    pub const FIT_READY: u32 = 2;
+    /// KMD_MSG_TO_CPU: reset the card.
+    pub const RESET_DEVICE: u32 = 5;
+    /// CPU_CMD_STATUS_TO_HOST: written by the host before FIT_RDY.
+    pub const CLEAR: u32 = 0;
+    /// CPU_CMD_STATUS_TO_HOST: the image was accepted.
+    pub const OK: u32 = 1;
+    /// CPU_CMD_STATUS_TO_HOST: the image was refused. The driver does not look for it.
+    pub const ERROR: u32 = 2;
+}
+
 pub use descriptor::*;
 pub use message::*;
 

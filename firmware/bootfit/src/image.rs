@@ -1,6 +1,7 @@
 //! The image proper, for the target only.
 
 use coxswain_abi::regs::psoc::{self, boot_status, sts0};
+use coxswain_abi::soc::straps;
 use coxswain_core::boot::loader::{Config, Loader};
 use coxswain_core::boot::trust::Trust;
 use coxswain_core::ports::PostedWrites;
@@ -47,7 +48,7 @@ fn bootfit_main(boot_info: u64) -> ! {
     };
     for (offset, value) in [
         (psoc::CPU_BOOT_STATUS, boot_status::IN_UBOOT),
-        (psoc::CPU_BOOT_DEV_STS0, STATUS),
+        (psoc::CPU_BOOT_DEV_STS0, info.capabilities(STATUS)),
         (psoc::CPU_BOOT_DEV_STS1, sts0::ENABLED),
     ] {
         board.posted.post_status(offset, value);
@@ -56,7 +57,8 @@ fn bootfit_main(boot_info: u64) -> ! {
 
     // SAFETY: the only call of this image.
     let buffer = unsafe { stage::receive_buffer() };
-    let config = Config::boot_fit(CONTROL..CONTROL + CONTROL_SIZE, Trust::read(&board.registers));
+    let config = Config::boot_fit(CONTROL..CONTROL + CONTROL_SIZE, Trust::read(&board.registers))
+        .statically(info.straps & straps::STATIC_LOADER != 0);
     let mut loader = Loader::new(config, buffer);
     match stage::load_next(&mut board, &mut loader, &mut info, Stage::BootFit) {
         Next::Enter(entry) => {

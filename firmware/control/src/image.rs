@@ -40,7 +40,7 @@ fn control_main(boot_info: u64) -> ! {
     defmt::info!("control: monitor version {}, heap {=usize} bytes used", smc::monitor_version(), heap::used());
 
     for (offset, value) in [
-        (psoc::CPU_BOOT_DEV_STS0, STATUS),
+        (psoc::CPU_BOOT_DEV_STS0, info.capabilities(STATUS)),
         (psoc::CPU_BOOT_DEV_STS1, sts0::ENABLED),
         (psoc::CPU_BOOT_STATUS, boot_status::SRAM_AVAIL),
     ] {

@@ -10,7 +10,7 @@
 //!
 //! It never waits for the host or for an engine: nothing here blocks the heartbeat (`submission-path.md` 8.3 R5).
 
-use coxswain_abi::comms::{Command, CommandWord};
+use coxswain_abi::comms::{Command, CommandWord, static_mode};
 use coxswain_abi::event::{Event, id, interrupt};
 use coxswain_abi::regs::{self, cpu_if, psoc};
 use coxswain_abi::soc::Notification;
@@ -182,6 +182,17 @@ impl<T: Telemetry> Control<T> {
     /// COMMS towards the running image: only what the reset path may send is carried out (`boot-protocol.md` 14.2).
     fn on_comms<B: ControlBoard>(&mut self, word: u32, board: &mut B) -> Next {
         let mut next = Next::Again;
+        // The two words of the static protocol that reach a running image; COMMS never sends them.
+        match word {
+            static_mode::GOTO_WFE => {
+                self.halt();
+                board.post_status(psoc::CPU_BOOT_STATUS, psoc::boot_status::IN_WFE);
+                board.flush();
+                return next;
+            }
+            static_mode::RESET_DEVICE => return Next::Reset,
+            _ => {}
+        }
         let publish = match self.comms.on_command(CommandWord(word)) {
             CommsStep::Nothing => None,
             CommsStep::Publish(status) => Some(status),

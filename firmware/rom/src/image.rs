@@ -1,8 +1,8 @@
 //! The image proper, for the target only.
 
 use coxswain_abi::regs::psoc::{self, boot_status, sts0};
-use coxswain_abi::soc::ResetReason;
 use coxswain_abi::soc::info as card_info;
+use coxswain_abi::soc::{ResetReason, straps};
 use coxswain_core::boot::loader::{Config, Loader};
 use coxswain_core::boot::trust::Trust;
 use coxswain_core::ports::PostedWrites;
@@ -40,7 +40,7 @@ fn rom_main() -> ! {
         (psoc::CPU_BOOT_STATUS, boot_status::IN_PREBOOT),
         (psoc::CPU_BOOT_ERR0, 0),
         (psoc::CPU_BOOT_ERR1, 0),
-        (psoc::CPU_BOOT_DEV_STS0, STATUS),
+        (psoc::CPU_BOOT_DEV_STS0, info.capabilities(STATUS)),
         (psoc::CPU_BOOT_DEV_STS1, sts0::ENABLED),
     ] {
         board.posted.post_status(offset, value);
@@ -49,7 +49,8 @@ fn rom_main() -> ! {
 
     // SAFETY: the only call of this image.
     let buffer = unsafe { stage::receive_buffer() };
-    let config = Config::rom(BOOTFIT..BOOTFIT + BOOTFIT_SIZE, Trust::read(&board.registers));
+    let config = Config::rom(BOOTFIT..BOOTFIT + BOOTFIT_SIZE, Trust::read(&board.registers))
+        .statically(info.straps & straps::STATIC_LOADER != 0);
     let mut loader = Loader::new(config, buffer);
     match stage::load_next(&mut board, &mut loader, &mut info, Stage::Rom) {
         Next::Enter(entry) => {

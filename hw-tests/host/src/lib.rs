@@ -38,6 +38,7 @@ pub mod memory;
 pub mod paging;
 pub mod queues;
 mod reset;
+mod static_loader;
 
 pub use bounds::Bounds;
 pub use control::Event;

@@ -1,8 +1,10 @@
-//! From power-on to a running control image: preboot detection and the COMMS loader (`boot-protocol.md` 5 and 8).
+//! From power-on to a running control image: preboot detection and the COMMS loader (`boot-protocol.md` 5 and 8). Firmware
+//! without COMMS is loaded by `static_loader.rs`.
 //!
 //! Every wait has the driver's bound. A failure carries what firmware said: error bits and texts of the descriptor.
 
 use crate::link::Link;
+use crate::static_loader;
 use crate::{Bounds, HostError};
 use coxswain_abi::comms::{
     Command, CommandWord, DESCRIPTOR_BYTES, Descriptor, HostMessage, ResetCause, Status, StatusWord,
@@ -27,19 +29,20 @@ pub struct Loaded {
 /// Waits until the ROM is ready for the host and returns its capability word (`boot-protocol.md` 5).
 ///
 /// # Errors
-/// It is not ready in time, reports a fatal error, or speaks no COMMS.
+/// It is not ready in time, or reports a fatal error.
 pub fn wait_preboot(link: &Link, bounds: &Bounds) -> Result<u32, HostError> {
     const READY: [u32; 3] = [11, boot_status::READY_TO_BOOT, boot_status::WAITING_FOR_BOOT_FIT];
     link.wait_register(psoc::CPU_BOOT_STATUS, "CPU_BOOT_STATUS of the ROM", bounds.preboot, |status| {
         READY.contains(&status)
     })?;
     check_errors(link)?;
-    let capabilities = link.read(psoc::CPU_BOOT_DEV_STS0);
+    Ok(link.read(psoc::CPU_BOOT_DEV_STS0))
+}
+
+/// True when the stage that runs speaks COMMS (`boot-protocol.md` 6).
+pub(crate) fn speaks_comms(link: &Link) -> bool {
     let needed = sts0::ENABLED | sts0::FW_LD_COM_EN;
-    if capabilities & needed != needed {
-        return Err(HostError::Boot(format!("the ROM speaks no COMMS: CPU_BOOT_DEV_STS0 is {capabilities:#x}")));
-    }
-    Ok(capabilities)
+    link.read(psoc::CPU_BOOT_DEV_STS0) & needed == needed
 }
 
 /// Fails when firmware reports an error that makes the driver give up (`boot-protocol.md` 12).
@@ -74,11 +77,16 @@ pub fn load(
     // Bits 49:39 of the device addresses of the host's memory: all of it lies below 2^39.
     link.write(cpu_if::CPU_MSB_ADDR, 1);
 
-    let mut comms = Comms { link, bounds, loaded: Loaded::default() };
-    comms.run(boot_fit, control, cause).map_err(|error| comms.explain(error))?;
+    let mut loaded = if speaks_comms(link) {
+        let mut comms = Comms { link, bounds, loaded: Loaded::default() };
+        comms.run(boot_fit, control, cause).map_err(|error| comms.explain(error))?;
+        comms.loaded
+    } else {
+        static_loader::load(link, bounds, boot_fit, control)?
+    };
     check_errors(link)?;
-    comms.loaded.capabilities = link.read(psoc::CPU_BOOT_DEV_STS0);
-    Ok(comms.loaded)
+    loaded.capabilities = link.read(psoc::CPU_BOOT_DEV_STS0);
+    Ok(loaded)
 }
 
 struct Comms<'a> {
@@ -208,6 +216,10 @@ impl Comms<'_> {
 /// # Errors
 /// No acknowledge, or the stage does not report that it stopped.
 pub fn go_to_wait(link: &Link, bounds: &Bounds) -> Result<(), HostError> {
+    if !speaks_comms(link) {
+        static_loader::go_to_wait(link, bounds);
+        return Ok(());
+    }
     let comms = Comms { link, bounds, loaded: Loaded::default() };
     comms.command(Command::GotoWfe, 0, false)?;
     link.wait_register(psoc::CPU_BOOT_STATUS, "CPU_BOOT_STATUS after GOTO_WFE", bounds.comms, |status| {
@@ -216,7 +228,7 @@ pub fn go_to_wait(link: &Link, bounds: &Bounds) -> Result<(), HostError> {
     Ok(())
 }
 
-fn text(field: &[u8]) -> String {
+pub(crate) fn text(field: &[u8]) -> String {
     let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
     String::from_utf8_lossy(field.get(..end).unwrap_or_default()).into_owned()
 }

@@ -30,6 +30,8 @@ fn setup(lockstep: bool, thread: QueueThread) -> Setup {
         soc_socket: directory.path().join("soc.sock"),
         lockstep,
         straps: 0,
+        fuses: coxswain_card::Fuses::new(),
+        fuse_file: None,
         trace: None,
     })
     .unwrap();

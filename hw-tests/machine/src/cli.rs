@@ -150,6 +150,9 @@ pub struct MachineOptions {
     /// Cores of the management CPU that do nothing but queues, 0 to 3; 0: the control core does them
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=3))]
     pub queue_cores: u32,
+    /// Strap the card for the static loader instead of COMMS
+    #[arg(long)]
+    pub static_loader: bool,
     /// A file that keeps the card's e-fuses from run to run; made when it is not there
     #[arg(long, value_name = "FILE")]
     pub fuses: Option<PathBuf>,
@@ -231,6 +234,9 @@ pub struct BootOptions {
     /// Cores of the management CPU that do nothing but queues, 0 to 3; 0: the control core does them
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=3))]
     pub queue_cores: u32,
+    /// Strap the card for the static loader instead of COMMS
+    #[arg(long)]
+    pub static_loader: bool,
     /// A file that keeps the card's e-fuses from run to run; made when it is not there
     #[arg(long, value_name = "FILE")]
     pub fuses: Option<PathBuf>,

@@ -171,8 +171,8 @@ fn cargo(
         command.args(["-p", package]);
     }
     if profile == "boot" {
-        // Every log line costs the ROM room; debug lines are not worth it.
-        command.env("DEFMT_LOG", "info");
+        // Every log line costs the ROM room; those about a boot that goes well are not worth it.
+        command.env("DEFMT_LOG", "warn");
     }
     // Flags meant for the harness (coverage, sanitizers) do not fit other targets.
     command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");

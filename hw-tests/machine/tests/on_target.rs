@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use coxswain_abi::packet::{self, MB, RB};
 use coxswain_abi::regs::dma_core::commit;
-use coxswain_abi::regs::psoc::{self, err0};
+use coxswain_abi::regs::psoc::{self, err0, sts0};
 use coxswain_abi::soc::{hbm_block, straps};
 use coxswain_card::Fuses;
 use coxswain_card::soc::QueueThread;
@@ -190,6 +190,57 @@ fn packed_anew(file: &[u8], stage: Stage, signer: &Signer, change: impl FnOnce(&
     };
     change(&mut contents);
     image::pack(&contents, signer).expect("an image")
+}
+
+/// A card whose straps choose the static loader.
+fn start_statically(ready: &Ready) -> Session {
+    let straps = straps::STATIC_LOADER;
+    let config = Config { firmware: Some(Arc::clone(&ready.firmware)), straps, ..Config::default() };
+    Session::start(Arc::clone(&ready.tools), config).expect("the card and its management CPU")
+}
+
+#[test]
+fn the_static_loader_takes_the_scripted_host_through_the_same_tour() {
+    let (ready, _one) = ready();
+    let session = start_statically(ready);
+    let [_, boot_fit, control] = &ready.firmware.stages;
+    let card = session.card().unwrap();
+    let host = check(&session, exercise(card, scripted::bounds(), &boot_fit.image, &control.image, |_, _, _| {}));
+    assert_eq!(host.link().read(psoc::CPU_BOOT_DEV_STS0) & sts0::FW_LD_COM_EN, 0);
+}
+
+#[test]
+fn the_static_loader_refuses_what_the_dynamic_one_refuses() {
+    let (ready, _one) = ready();
+    let session = start_statically(ready);
+    let [_, boot_fit, control] = &ready.firmware.stages;
+    let mut host = check(&session, Host::probe_within(session.card().unwrap(), scripted::bounds()));
+    for (what, spoil) in SPOILS {
+        let mut bad = boot_fit.image.clone();
+        spoil(&mut bad);
+        // What lies behind a short file must not complete it.
+        bad.resize(boot_fit.image.len(), 0);
+        let result = host.load(&bad, &control.image);
+        refused(&host, result, what);
+    }
+    let foreign = packed_anew(&boot_fit.image, Stage::BootFit, &stranger(), |_| ());
+    let result = host.load(&foreign, &control.image);
+    refused_with(&host, result, "a boot-fit of a stranger", err0::SECURITY_FAIL);
+    check(&session, host.load(&boot_fit.image, &control.image));
+    for (what, spoil) in SPOILS {
+        check(&session, host.reset(None));
+        let mut bad = control.image.clone();
+        spoil(&mut bad);
+        bad.resize(control.image.len(), 0);
+        let result = host.load(&boot_fit.image, &bad);
+        refused(&host, result, what);
+    }
+    check(&session, host.reset(None));
+    let loaded = check(&session, host.load(&boot_fit.image, &control.image));
+    assert!(loaded.preboot_version.contains("control refused"), "no record: {loaded:?}");
+    check(&session, host.reset(None));
+    let loaded = check(&session, host.load(&boot_fit.image, &control.image));
+    assert!(!loaded.preboot_version.contains("refused"), "told twice: {loaded:?}");
 }
 
 fn stranger() -> Signer {

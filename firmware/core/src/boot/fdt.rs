@@ -51,6 +51,18 @@ pub struct Node<'a> {
     contents: Cursor<'a>,
 }
 
+/// Bytes of the tree whose header starts with `start`, as it says.
+///
+/// # Errors
+/// [`BootError::TreeMagic`] when no tree starts there.
+pub fn total_size(start: &[u8; 8]) -> Result<u32, BootError> {
+    let [magic, total] = start.as_chunks::<4>().0 else { return Err(BootError::TreeMagic) };
+    if u32::from_be_bytes(*magic) != MAGIC {
+        return Err(BootError::TreeMagic);
+    }
+    Ok(u32::from_be_bytes(*total))
+}
+
 /// The bytes before the first NUL; `None` when there is none among the first [`LONGEST_NAME`] + 1 bytes.
 fn until_nul(bytes: &[u8]) -> Option<&[u8]> {
     let length = bytes.iter().take(LONGEST_NAME + 1).position(|byte| *byte == 0)?;

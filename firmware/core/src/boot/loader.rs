@@ -10,6 +10,8 @@
 //! 2. [`Loader::start`] - publishes ERR0, ERR1, the cleared command status and the stage's CPU_BOOT_STATUS, in this order.
 //! 3. Hand every value of KMD_MSG_TO_CPU, in order, to [`Loader::on_command`] and follow its [`Outcome`].
 //!
+//! The protocol is COMMS, or the static one of [`Config::statically`] (`static_loader.rs`).
+//!
 //! # A refused image
 //!
 //! The answer is an OK word whose RAM type the driver rejects at once; ERR0 then says why ([`BootError::err0_bits`]) and the line with the
@@ -32,7 +34,7 @@ use crate::ports::{CardMemory, PostedWrites};
 
 /// Posted writes that one call of [`Loader::on_command`] or [`Loader::start`] makes at most. The caller makes sure that there
 /// is room for them.
-pub const POSTS_PER_CALL: usize = 4;
+pub const POSTS_PER_CALL: usize = 5;
 
 /// Where a stage takes its image from and what it says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +53,14 @@ pub struct Config {
     pub record: u64,
     /// The image this stage executes.
     pub expected: Expected,
+    /// Speak the static protocol instead of COMMS.
+    pub is_static: bool,
+    /// Static protocol: device address of the version string, in SRAM.
+    pub static_version: u64,
+    /// Static protocol: register that says where the version string is.
+    pub version_register: u32,
+    /// Static protocol: the stage that ran before in the same load may have left FIT_RDY in the register.
+    pub follows_another: bool,
 }
 
 /// Largest image of any stage: the driver checks the address of a 1280-byte request against the size of the image it loaded
@@ -74,7 +84,18 @@ impl Config {
             waiting_status: psoc::boot_status::WAITING_FOR_BOOT_FIT,
             record: RECORD_ADDRESS,
             expected: Expected { stage: Stage::BootFit, load, trust },
+            is_static: false,
+            static_version: regs::SRAM_BASE + 0x1800,
+            version_register: psoc::PREBOOT_VER_OFFSET,
+            follows_another: false,
         }
+    }
+
+    /// The same with the static protocol when `is_static`.
+    #[must_use]
+    pub const fn statically(mut self, is_static: bool) -> Self {
+        self.is_static = is_static;
+        self
     }
 
     /// The boot-fit's transfer: descriptor and image in HBM. `load` is where a control image may be loaded, `trust` what the
@@ -89,6 +110,10 @@ impl Config {
             waiting_status: psoc::boot_status::READY_TO_BOOT,
             record: RECORD_ADDRESS,
             expected: Expected { stage: Stage::Control, load, trust },
+            is_static: false,
+            static_version: regs::SRAM_BASE + 0x1900,
+            version_register: psoc::UBOOT_VER_OFFSET,
+            follows_another: true,
         }
     }
 }
@@ -127,12 +152,14 @@ enum Transfer {
 
 /// Loads the next image.
 pub struct Loader<'a> {
-    config: Config,
+    pub(super) config: Config,
     server: Server,
     transfer: Transfer,
     buffer: &'a mut [u8],
     /// Failure to be told in the next descriptor.
-    record: Option<Record>,
+    pub(super) record: Option<Record>,
+    /// Static protocol: the next FIT_RDY is a new one.
+    pub(super) armed: bool,
     /// The record went into a descriptor that the host was told about.
     record_told: bool,
     reset_cause: Option<ResetCause>,
@@ -144,6 +171,7 @@ impl<'a> Loader<'a> {
     #[must_use]
     pub fn new(config: Config, buffer: &'a mut [u8]) -> Self {
         Self {
+            armed: !config.follows_another,
             config,
             server: Server::new(),
             transfer: Transfer::None,
@@ -158,6 +186,9 @@ impl<'a> Loader<'a> {
     /// command status and the CPU_BOOT_STATUS that invites the host.
     pub fn start(&mut self, memory: &mut impl CardMemory, posts: &mut impl PostedWrites) {
         self.record = Record::load(memory, self.config.record);
+        if self.config.is_static {
+            self.publish_version(memory, posts);
+        }
         posts.post_status(psoc::CPU_BOOT_ERR0, psoc::err0::ENABLED);
         posts.post_status(psoc::CPU_BOOT_ERR1, psoc::err0::ENABLED);
         posts.post_status(psoc::CPU_CMD_STATUS_TO_HOST, StatusWord::NOOP.0);
@@ -170,6 +201,9 @@ impl<'a> Loader<'a> {
     /// A stage that starts with a value already in the register feeds it first; a notification of the same value later is
     /// recognised as the same command.
     pub fn on_command(&mut self, word: u32, memory: &mut impl CardMemory, posts: &mut impl PostedWrites) -> Outcome {
+        if self.config.is_static {
+            return self.on_message(word, memory, posts);
+        }
         match self.server.on_command(CommandWord(word)) {
             Step::Nothing => Outcome::Continue,
             Step::Publish(status) => {
@@ -190,6 +224,14 @@ impl<'a> Loader<'a> {
     pub fn verified(&self) -> Result<Image<'_>, BootError> {
         let Transfer::Verified { size, .. } = self.transfer else { return Err(BootError::NothingToExecute) };
         Image::locate(self.buffer.get(..size as usize).unwrap_or(&[]), &self.config.expected)
+    }
+
+    /// True when the stage first feeds the value that KMD_MSG_TO_CPU has when it starts, because nobody may have seen it. In
+    /// the static protocol a stage that follows another one sees every value as a notification, from the FIT_RDY of the
+    /// stage before on; the register would let it take a host that was quick for one that has not spoken yet.
+    #[must_use]
+    pub const fn looks_at_register(&self) -> bool {
+        !(self.config.is_static && self.config.follows_another)
     }
 
     /// True when the buffer holds a verified image.
@@ -235,10 +277,8 @@ impl<'a> Loader<'a> {
             Command::DataReady => (self.data_ready(memory).map(|()| Some(StatusWord::OK)), Outcome::Continue),
             Command::Execute => match self.transfer {
                 Transfer::Verified { raise_to, .. } => {
-                    if raise_to > 0 {
-                        trust::raise_rollback(self.config.expected.stage, raise_to, posts);
-                        posts.flush();
-                    }
+                    self.raise_rollback(raise_to, posts);
+                    posts.flush();
                     (Ok(None), Outcome::Execute)
                 }
                 Transfer::Message(cause) => {
@@ -270,9 +310,16 @@ impl<'a> Loader<'a> {
         outcome
     }
 
+    /// Raises the card's rollback counter for the image that is about to run.
+    pub(super) fn raise_rollback(&self, raise_to: u32, posts: &mut impl PostedWrites) {
+        if raise_to > 0 {
+            trust::raise_rollback(self.config.expected.stage, raise_to, posts);
+        }
+    }
+
     /// Keeps the failure for the next descriptor and shows it in ERR0 before the refusal is published, because the driver
     /// reads ERR0 as soon as it sees the refusal.
-    fn refuse(&mut self, error: BootError, memory: &mut impl CardMemory, posts: &mut impl PostedWrites) {
+    pub(super) fn refuse(&mut self, error: BootError, memory: &mut impl CardMemory, posts: &mut impl PostedWrites) {
         let record = Record { stage: self.config.expected.stage, error };
         self.transfer = Transfer::None;
         self.record = Some(record);
@@ -305,17 +352,23 @@ impl<'a> Loader<'a> {
     /// DATA_RDY: copies what the host placed and checks the copy.
     fn data_ready(&mut self, memory: &impl CardMemory) -> Result<(), BootError> {
         let Transfer::Announced(size) = self.transfer else { return Err(BootError::NothingAnnounced) };
+        self.take(size, memory).map(|_| ())
+    }
+
+    /// Copies `size` bytes that the host placed and checks the copy. Returns what its execution raises the rollback counter to.
+    pub(super) fn take(&mut self, size: u32, memory: &impl CardMemory) -> Result<u32, BootError> {
         self.transfer = Transfer::None;
         let bytes = self.buffer.get_mut(..size as usize).ok_or(BootError::TransferSize)?;
         memory.read(self.config.image, bytes).map_err(|_| BootError::BadConfiguration)?;
-        if size as usize == DESCRIPTOR_BYTES
+        if !self.config.is_static
+            && size as usize == DESCRIPTOR_BYTES
             && let Some(cause) = HostMessage::parse_reset_cause(bytes)
         {
             self.transfer = Transfer::Message(cause);
-            return Ok(());
+            return Ok(0);
         }
         let raise_to = Image::open(bytes, &self.config.expected)?.raise_to;
         self.transfer = Transfer::Verified { size, raise_to };
-        Ok(())
+        Ok(raise_to)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! * [`comms`] - the COMMS server: a pure state machine over command words.
 //! * [`loader`] - "load the next image": descriptor, copy, check, execute. The same code in the ROM and in the boot-fit.
+//! * `static_loader` - the same with the older protocol, chosen by a board strap.
 //! * [`resident`] - what the image that runs still answers to COMMS.
 //! * [`fit`] - the image container. [`fdt`] - the flattened device tree below it.
 //! * [`signature`] - who may say that an image is good. [`trust`] - whom this card believes.
@@ -20,6 +21,7 @@ pub mod loader;
 pub mod record;
 pub mod resident;
 pub mod signature;
+mod static_loader;
 pub mod trust;
 pub mod version;
 

@@ -35,8 +35,8 @@ use coxswain_abi::soc::{CORES, PostedWrite, ResetReason, core_block};
 
 use super::address::{ENGINES, Hardware};
 use super::bus::{Bus, Requests};
-use super::queues::Queues;
 use super::efuse::FuseBlock;
+use super::queues::Queues;
 use super::transfer::Outcome;
 use super::{Counters, SocOptions, Wires, dma, kernel};
 use crate::memory::{Memories, full_barrier};

@@ -27,7 +27,7 @@ pub fn run(options: &BootOptions, progress: &Progress) -> anyhow::Result<u8> {
     let firmware = Arc::new(images::build_firmware(progress)?);
     let config = Config {
         firmware: Some(Arc::clone(&firmware)),
-        straps: straps::with_queue_cores(0, options.queue_cores),
+        straps: straps::with_queue_cores(u32::from(options.static_loader) * straps::STATIC_LOADER, options.queue_cores),
         fuse_file: options.fuses.clone(),
         trace_registers: options.trace,
         gdb_firmware: options.gdb,

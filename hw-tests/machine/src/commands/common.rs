@@ -101,7 +101,7 @@ pub fn start(prepared: &Prepared, options: &MachineOptions, progress: &Progress)
     let config = Config {
         memory_mib: options.memory,
         firmware: prepared.firmware.clone(),
-        straps: straps::with_queue_cores(0, options.queue_cores),
+        straps: straps::with_queue_cores(u32::from(options.static_loader) * straps::STATIC_LOADER, options.queue_cores),
         fuse_file: options.fuses.clone(),
         trace_registers: options.trace,
         gdb_firmware: options.gdb == Some(Debuggee::Firmware),
