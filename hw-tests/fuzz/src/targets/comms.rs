@@ -10,7 +10,7 @@ use coxswain_core::boot::resident::{self, Resident};
 use coxswain_core::ports::{CardMemory as _, Registers as _};
 use zerocopy::IntoBytes as _;
 
-use super::container::{LOAD, container, expected};
+use super::container::{LOAD, container, expected, trust};
 use crate::board::{Card, Posts, Register};
 use crate::bytes::Bytes;
 use crate::{Reached, Target};
@@ -62,8 +62,8 @@ pub fn run(bytes: &[u8]) -> Reached {
     let stage = if bytes.byte() & 1 == 0 { Stage::BootFit } else { Stage::Control };
     let range = expected(stage).load;
     let config = match stage {
-        Stage::BootFit => Config::rom(range),
-        Stage::Control => Config::boot_fit(range),
+        Stage::BootFit => Config::rom(range, trust()),
+        Stage::Control => Config::boot_fit(range, trust()),
     };
     let good = GOOD.map(|data| container(stage, data));
     let mut card = Card::default();
@@ -187,9 +187,10 @@ impl Side<'_> {
         let status = StatusWord(registers.read(psoc::CPU_CMD_STATUS_TO_HOST));
         if status == StatusWord::REFUSED {
             reached.insert("refused");
-            let corrupted = psoc::err0::ENABLED | psoc::err0::FIT_CORRUPTED;
+            // The key of the images is trusted, so the fuses are never to blame.
             let error = registers.read(psoc::CPU_BOOT_ERR0);
-            assert!(error == corrupted || error == psoc::err0::ENABLED, "ERR0 is {error:#x}");
+            let known = [0, psoc::err0::FIT_CORRUPTED, psoc::err0::SECURITY_FAIL];
+            assert!(known.contains(&(error ^ psoc::err0::ENABLED)), "ERR0 is {error:#x}");
         } else if status.status() == 2 && status.location() == Some(config.descriptor) {
             reached.insert("a descriptor");
         }

@@ -2,8 +2,12 @@
 
 use coxswain_core::boot::fdt::{Item, Node, Tree};
 use coxswain_core::boot::fit::{Expected, Image, Stage};
+use coxswain_core::boot::signature::{Statement, key_hash};
+use coxswain_core::boot::trust::Trust;
+use ed25519_dalek::{Signer as _, SigningKey};
 use sha2::{Digest as _, Sha512};
 use vm_fdt::FdtWriter;
+use zerocopy::IntoBytes as _;
 
 use crate::{Reached, Target};
 
@@ -15,12 +19,23 @@ pub const TARGET: Target =
 pub(super) const LOAD: u64 = 0x4010_0000;
 /// Bytes behind [`LOAD`].
 const ROOM: u64 = 0x10_0000;
+/// Version of the images.
+const VERSION: &str = "1.2.3";
 /// Nodes in a tree that are looked at; a tree of children without names is as long as its bytes.
 const NODES: usize = 10_000;
 
 /// What a stage accepts.
 pub(super) fn expected(stage: Stage) -> Expected {
-    Expected { stage, load: LOAD..LOAD + ROOM }
+    Expected { stage, load: LOAD..LOAD + ROOM, trust: trust() }
+}
+
+/// Trust in the key that [`container`] signs with.
+pub(super) fn trust() -> Trust {
+    Trust::in_key(key_hash(key().verifying_key().as_bytes()))
+}
+
+fn key() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
 }
 
 /// A container that a stage accepts, written with another crate than it is read with.
@@ -48,12 +63,15 @@ fn write(stage: Stage, data: &[u8], load: u64) -> Result<Vec<u8>, vm_fdt::Error>
         ("os", "coxswain"),
         ("compression", "none"),
         ("coxswain,stage", stage.name()),
-        ("coxswain,version", "1.2.3"),
+        ("coxswain,version", VERSION),
     ] {
         tree.property_string(name, value)?;
     }
+    tree.property_u32("coxswain,rollback", 0)?;
+    tree.property_u32("coxswain,raise-to", 0)?;
     tree.property_u64("load", load)?;
-    tree.property_u32("entry", load as u32 + 4)?;
+    let entry = load as u32 + 4;
+    tree.property_u32("entry", entry)?;
     tree.property("data", data)?;
     let hash = tree.begin_node("hash-1")?;
     tree.property_string("algo", "sha512")?;
@@ -65,6 +83,13 @@ fn write(stage: Stage, data: &[u8], load: u64) -> Result<Vec<u8>, vm_fdt::Error>
     tree.property_string("default", "c")?;
     let configuration = tree.begin_node("c")?;
     tree.property_string("firmware", "i")?;
+    let image = Image { data, load, entry: entry.into(), version: VERSION.as_bytes(), rollback: 0, raise_to: 0 };
+    let statement = Statement::new(stage, &image, Sha512::digest(data).into());
+    let signature = tree.begin_node("signature-1")?;
+    tree.property_string("algo", "sha512,ed25519")?;
+    tree.property("coxswain,public-key", key().verifying_key().as_bytes())?;
+    tree.property("value", &key().sign(statement.as_bytes()).to_bytes())?;
+    tree.end_node(signature)?;
     tree.end_node(configuration)?;
     tree.end_node(configurations)?;
     tree.end_node(root)?;
