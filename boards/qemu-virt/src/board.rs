@@ -4,9 +4,10 @@
 
 use coxswain_abi::regs::mmu;
 use coxswain_abi::soc::{Attributes, Notification, PostedWrite};
+use coxswain_abi::trace::Event;
 use coxswain_core::control::ControlBoard;
 use coxswain_core::ports::{
-    CardMemory, Clock, DeviceMemory, HostMemory, Notifications, OutOfRange, PostedWrites, ReadError, Registers,
+    CardMemory, Clock, DeviceMemory, HostMemory, Notifications, OutOfRange, PostedWrites, ReadError, Registers, Trace,
 };
 
 use crate::clock::BoardClock;
@@ -16,6 +17,7 @@ use crate::posted::PostedRing;
 use crate::ring::Run;
 use crate::shadow::Shadow;
 use crate::soc::Soc;
+use crate::trace::TraceRing;
 
 /// Microseconds after which an idle core looks at its rings again whatever happened (`decisions.md` 3.13).
 pub const SAFETY_TICK_US: u64 = 100_000;
@@ -39,6 +41,8 @@ pub struct Board {
     pub card: CardWindow,
     /// Time.
     pub clock: BoardClock,
+    /// The trace, on a board that is strapped for it.
+    trace: Option<TraceRing>,
     /// Where measurements find how far this core has come.
     #[cfg(target_os = "none")]
     progress: Option<&'static core::sync::atomic::AtomicU64>,
@@ -61,12 +65,18 @@ impl Board {
             device: DeviceReader::new(&soc),
             host: HostWindow::new(&soc),
             card: CardWindow::new(&soc),
+            trace: None,
             sweep_at: (!soc.is_lockstep()).then(|| clock.tick_at(SAFETY_TICK_US)),
             clock,
             #[cfg(target_os = "none")]
             progress: soc.progress_cell(core),
             sweep: false,
         })
+    }
+
+    /// Begins to keep the trace of core `core` when the board is strapped for it.
+    pub fn start_trace(&mut self, core: usize) {
+        self.trace = TraceRing::new(&self.soc, core, self.clock.frequency());
     }
 
     /// Latches a page fault that firmware has found in the MMU's capture registers, unless an earlier one is still there
@@ -150,7 +160,13 @@ impl Board {
         if !self.prepare_to_sleep(deadline_us) {
             return;
         }
+        if self.is_tracing() {
+            self.record(Event::Sleep);
+        }
         crate::timer::sleep(self.wake_time(deadline_us));
+        if self.is_tracing() {
+            self.record(Event::Wake);
+        }
         self.notifications.disarm_interrupt();
     }
 
@@ -260,6 +276,20 @@ impl Notifications for Board {
     #[inline]
     fn take_doorbells(&mut self) -> [u64; 2] {
         self.notifications.take_doorbells()
+    }
+}
+
+impl Trace for Board {
+    #[inline]
+    fn is_tracing(&self) -> bool {
+        self.trace.is_some()
+    }
+
+    fn record(&mut self, event: Event) {
+        let time = self.clock.ticks();
+        if let Some(trace) = &mut self.trace {
+            trace.record(time, event);
+        }
     }
 }
 

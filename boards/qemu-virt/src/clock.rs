@@ -57,6 +57,12 @@ impl BoardClock {
         self.now
     }
 
+    /// Ticks of the counter in a second.
+    #[must_use]
+    pub const fn frequency(&self) -> u64 {
+        self.frequency
+    }
+
     /// Ticks of the counter in `us` microseconds, rounded up.
     #[must_use]
     pub const fn ticks_in(&self, us: u64) -> u64 {

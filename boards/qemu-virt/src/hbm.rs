@@ -37,6 +37,12 @@ impl HbmWindow {
         self.window.bytes()
     }
 
+    /// The window over a part that is always present; `None` when some of it may not be, or lies outside.
+    #[must_use]
+    pub fn always_present(&self, offset: u64, bytes: u64) -> Option<Window> {
+        if offset.checked_add(bytes)? > ALWAYS_PRESENT { None } else { self.window.part(offset, bytes) }
+    }
+
     /// Runs `access` on the range, block after block present. `access` gets offset, position in the range and length, all
     /// multiples of 8 if those of the range are; it says whether the window took it.
     #[inline]

@@ -32,6 +32,7 @@ pub mod ring;
 pub mod shadow;
 pub mod smc;
 pub mod soc;
+pub mod trace;
 pub mod translation;
 pub mod window;
 

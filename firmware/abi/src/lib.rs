@@ -14,3 +14,4 @@ pub mod event;
 pub mod packet;
 pub mod regs;
 pub mod soc;
+pub mod trace;

@@ -148,6 +148,8 @@ pub mod info {
 pub mod straps {
     /// Use the static loader.
     pub const STATIC_LOADER: u32 = 1 << 0;
+    /// Write a trace ([`crate::trace`]).
+    pub const TRACE: u32 = 1 << 8;
 
     /// Cores beside the control core that do nothing but queues, 0..=3; 0: the control core does them.
     #[must_use]

@@ -101,7 +101,10 @@ fn start(boot_info: u64, clock: BoardClock) -> (BootInfo, Board) {
         stop(format_args!("page tables: {error}"));
     }
     match Board::new(soc, 0, clock) {
-        Some(board) => (info, board),
+        Some(mut board) => {
+            board.start_trace(0);
+            (info, board)
+        }
         None => stop(format_args!("no rings for core 0")),
     }
 }

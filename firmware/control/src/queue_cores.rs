@@ -42,7 +42,8 @@ pub fn start(board: &Board, present: u32, clock: BoardClock) -> QueueEngine {
             engine.add(queues::description(number, depth));
             board.soc.route_qman(number, core);
         }
-        let Some(board) = Board::new(board.soc, core, clock) else { continue };
+        let Some(mut board) = Board::new(board.soc, core, clock) else { continue };
+        board.start_trace(core);
         let hand = Box::into_raw(Box::new(Hand { queues: QueueCore::new(engine), board }));
         if let Some(slot) = HANDS.get(core) {
             slot.store(hand, Ordering::Release);

@@ -4,6 +4,7 @@
 //! traits as a real one.
 
 use coxswain_abi::soc::{Attributes, Notification, PostedWrite, WriteKind};
+use coxswain_abi::trace::Event;
 
 /// Reads of the SoC's register file by CFG offset.
 pub trait Registers {
@@ -160,6 +161,21 @@ pub trait Notifications {
 
     /// Takes and clears the doorbell bitmap: bit `4 * qman + stream`.
     fn take_doorbells(&mut self) -> [u64; 2];
+}
+
+/// The trace, where a board has one.
+pub trait Trace {
+    /// True when [`Self::record`] keeps what it is given. Constant for the life of an image.
+    #[inline]
+    fn is_tracing(&self) -> bool {
+        false
+    }
+
+    /// Notes an event with the time.
+    #[inline]
+    fn record(&mut self, event: Event) {
+        let _ = event;
+    }
 }
 
 /// Time since the image started.

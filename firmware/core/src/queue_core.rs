@@ -92,7 +92,7 @@ impl QueueCore {
     #[inline]
     pub fn on_notification<P: QueuePorts>(&mut self, notification: Notification, ports: &mut P) -> bool {
         match notification {
-            Notification::EngineDone { engine } => self.queues.on_engine_done(engine.into()),
+            Notification::EngineDone { engine } => self.queues.on_engine_done(engine.into(), ports),
             Notification::Fence { qman, stream, fence, increment } => {
                 self.queues.on_fence(qman.into(), stream.into(), fence.into(), increment, ports);
             }

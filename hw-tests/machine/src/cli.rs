@@ -31,6 +31,8 @@ pub enum Command {
     /// Measure what the firmware costs: instructions, compared with the golden file; nanoseconds on this machine; and
     /// submissions per second through the driver, next to queue managers that cost nothing
     Bench(BenchOptions),
+    /// Run jobs and write a time line of streams, engines, fences and interrupts for the Perfetto viewer
+    Trace(TraceOptions),
     /// Fetch and build everything that runs need, and run nothing
     Setup(SetupOptions),
     /// Pack, list, sign and check firmware image files
@@ -220,6 +222,23 @@ pub struct ShellOptions {
     /// Do not load the driver
     #[arg(long)]
     pub no_driver: bool,
+}
+
+/// Options of `trace`.
+#[derive(Debug, Clone, Args)]
+pub struct TraceOptions {
+    /// The machine.
+    #[command(flatten)]
+    pub machine: MachineOptions,
+    /// Bound of the jobs in seconds
+    #[arg(long, value_name = "S", default_value_t = 300)]
+    pub timeout: u64,
+    /// Where to write the time line (JSON trace events)
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+    /// Jobs to run, `coxswain-jobs list` names them
+    #[arg(value_name = "JOB", default_values = ["latency", "stream-fence", "ping-pong", "arbiter-priority"])]
+    pub jobs: Vec<String>,
 }
 
 /// Options of `boot`.

@@ -21,3 +21,4 @@ pub mod report;
 pub mod scenario;
 pub mod scripted;
 pub mod session;
+pub mod time_line;

@@ -64,6 +64,8 @@ fn wrong_arguments_end_with_exit_code_2_and_a_line_that_says_why() {
         (&["bench", "--only", "everything"], "on-target, native, guest"),
         (&["bench", "--only", "native", "--update"], "--update is about the instruction counts"),
         (&["bench", "--rounds", "0"], "1 to 99 rounds"),
+        (&["trace", "/no/folder/out.json"], "cannot write /no/folder/out.json"),
+        (&["trace", "/no/folder/out.json", "no-such-job"], "no-such-job"),
         (&["--gdb", "card"], "--gdb"),
         (&["guest"], "PROGRAM"),
         (&["guest", "--driver-option", "memory_scrub", "--", "true"], "name=value"),
@@ -82,7 +84,7 @@ fn help_names_every_command() {
     let output = coxswain(&["--help"]).output().unwrap();
     assert!(output.status.success());
     let help = String::from_utf8_lossy(&output.stdout).into_owned();
-    for command in ["guest", "shell", "boot", "setup", "image"] {
+    for command in ["guest", "shell", "boot", "bench", "trace", "setup", "image"] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is missing in\n{help}");
     }
 }

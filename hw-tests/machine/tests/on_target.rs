@@ -21,6 +21,7 @@ use coxswain_machine::progress::Progress;
 use coxswain_machine::provision::Tools;
 use coxswain_machine::scripted;
 use coxswain_machine::session::{Config, Session};
+use coxswain_machine::time_line::records;
 use coxswain_reference::ceiling::Ceiling;
 
 struct Ready {
@@ -48,7 +49,10 @@ fn start(ready: &Ready) -> Session {
 }
 
 fn start_with_queue_cores(ready: &Ready, cores: u32) -> Session {
-    let straps = straps::with_queue_cores(0, cores);
+    start_strapped(ready, straps::with_queue_cores(0, cores))
+}
+
+fn start_strapped(ready: &Ready, straps: u32) -> Session {
     let config = Config { firmware: Some(Arc::clone(&ready.firmware)), straps, ..Config::default() };
     Session::start(Arc::clone(&ready.tools), config).expect("the card and its management CPU")
 }
@@ -192,17 +196,10 @@ fn packed_anew(file: &[u8], stage: Stage, signer: &Signer, change: impl FnOnce(&
     image::pack(&contents, signer).expect("an image")
 }
 
-/// A card whose straps choose the static loader.
-fn start_statically(ready: &Ready) -> Session {
-    let straps = straps::STATIC_LOADER;
-    let config = Config { firmware: Some(Arc::clone(&ready.firmware)), straps, ..Config::default() };
-    Session::start(Arc::clone(&ready.tools), config).expect("the card and its management CPU")
-}
-
 #[test]
 fn the_static_loader_takes_the_scripted_host_through_the_same_tour() {
     let (ready, _one) = ready();
-    let session = start_statically(ready);
+    let session = start_strapped(ready, straps::STATIC_LOADER);
     let [_, boot_fit, control] = &ready.firmware.stages;
     let card = session.card().unwrap();
     let host = check(&session, exercise(card, scripted::bounds(), &boot_fit.image, &control.image, |_, _, _| {}));
@@ -212,7 +209,7 @@ fn the_static_loader_takes_the_scripted_host_through_the_same_tour() {
 #[test]
 fn the_static_loader_refuses_what_the_dynamic_one_refuses() {
     let (ready, _one) = ready();
-    let session = start_statically(ready);
+    let session = start_strapped(ready, straps::STATIC_LOADER);
     let [_, boot_fit, control] = &ready.firmware.stages;
     let mut host = check(&session, Host::probe_within(session.card().unwrap(), scripted::bounds()));
     for (what, spoil) in SPOILS {
@@ -355,4 +352,35 @@ fn the_costs_are_those_of_the_golden_file() {
     let moved: Vec<_> =
         golden::compare(&measured, &golden).into_iter().filter(|(_, verdict)| *verdict != Verdict::Same).collect();
     assert!(moved.is_empty(), "repair or explain, then `cargo run -- bench --update`: {moved:?}");
+}
+
+#[test]
+fn a_trace_tells_what_every_core_s_queues_did_and_when() {
+    use coxswain_abi::trace::{Event, State};
+    let (ready, _one) = ready();
+    let session = start_strapped(ready, straps::with_queue_cores(straps::TRACE, 2));
+    let [_, boot_fit, control] = &ready.firmware.stages;
+    let card = session.card().unwrap();
+    let mut host = check(&session, Host::probe_within(card, scripted::bounds()));
+    check(&session, host.bring_up(&boot_fit.image, &control.image));
+    check(&session, host.open_context());
+    let copy = packet::lin_dma(scripted::HBM, scripted::HBM + 0x1000, 64, RB | commit::LIN);
+    check(&session, host.run(0, &copy));
+    let all = check(&session, records::read(card));
+    assert_eq!((all.lost, all.damaged), (0, 0));
+    assert!(all.records.is_sorted_by_key(|record| record.nanoseconds));
+    // The last of them: the start-up used the queue before.
+    let last = |event: Event| all.records.iter().rposition(|record| record.event == event && record.core == 1);
+    let end = |state| Event::End { qman: 0, stream: 0, state };
+    let steps = [
+        Event::Doorbell { qman: 0, stream: 0 },
+        end(State::Barrier),
+        Event::Jobs { qman: 0, count: 1 },
+        Event::Jobs { qman: 0, count: 0 },
+    ]
+    .map(|event| last(event).unwrap_or_else(|| panic!("{event:?} is not in the trace")));
+    assert!(steps.is_sorted(), "{steps:?}");
+    for core in [0, 1, 2] {
+        assert!(all.records.iter().any(|record| record.core == core && record.event == Event::Sleep), "core {core}");
+    }
 }

@@ -8,7 +8,7 @@
 use coxswain_abi::regs::qman::{self as regs, EngineKind};
 use coxswain_abi::regs::{CFG_SIZE, HOST_BASE, qman};
 use coxswain_abi::soc::{Attributes, PostedWrite};
-use coxswain_core::ports::{Burst, Clock, DeviceMemory, PostedWrites, ReadError, Registers};
+use coxswain_core::ports::{Burst, Clock, DeviceMemory, PostedWrites, ReadError, Registers, Trace};
 use coxswain_core::queue::{QmanDescription, QueueEngine};
 
 /// The QMAN: DMA0.
@@ -97,6 +97,8 @@ impl DeviceMemory for Board {
         Ok(())
     }
 }
+
+impl Trace for Board {}
 
 impl Clock for Board {
     #[inline(always)]
@@ -194,7 +196,7 @@ impl Native {
         self.engine.on_doorbells([1, 0], &mut self.board);
         let mut writes = self.rest();
         for _ in 0..transfers {
-            self.engine.on_engine_done(QMAN);
+            self.engine.on_engine_done(QMAN, &mut self.board);
             writes += self.rest();
         }
         writes

@@ -5,7 +5,7 @@
 //! touches one stream and what its QMAN shares ([`Shared`]), writes only through the posted-write ring, and never waits: a
 //! packet that cannot go on is left in place and tried again when the stream is woken.
 
-use coxswain_abi::packet::{EB, Header, MB, opcode};
+use coxswain_abi::packet::{EB, Header, opcode};
 use coxswain_abi::regs::CFG_BASE;
 use coxswain_abi::regs::qman::{CP_FENCE0_RDATA_0, EngineKind, LOWER, cause};
 use coxswain_abi::soc::{Attributes, PostedWrite};
@@ -202,7 +202,7 @@ pub(super) fn execute<P: QueuePorts>(
         return Step::Block(Blocked::Barrier);
     }
     let code = header.opcode();
-    if looks_at_own_registers(header) && !stream.settled {
+    if asks_arbiter(header) && !stream.settled {
         return settle(number, shared, ports);
     }
     // Barriers come first, also of a packet that is then skipped (`qman.md` 10 #2).
@@ -240,16 +240,10 @@ pub(super) fn execute<P: QueuePorts>(
     }
 }
 
-/// True for a packet that must see what earlier messages have written to registers that the firmware itself keeps: requests to
-/// the arbiter always, others where a message barrier asks for it. Other packets with that barrier write through the ring, in
-/// order.
-fn looks_at_own_registers(header: Header) -> bool {
-    let barrier = header.control() & MB != 0;
-    match header.opcode() {
-        opcode::ARB_POINT => header.value() >> 31 == 0,
-        opcode::NOP | opcode::FENCE | opcode::WAIT | opcode::LOAD_AND_EXE => barrier,
-        _ => false,
-    }
+/// True for a request to the arbiter, which must see what earlier messages have written there: to registers that the firmware
+/// itself keeps. With or without a message barrier: requests are rare, and wait anyway.
+fn asks_arbiter(header: Header) -> bool {
+    header.opcode() == opcode::ARB_POINT && header.value() >> 31 == 0
 }
 
 /// Asks the hardware to tell when everything posted so far has happened: an increment of a fence by 0, which comes back behind

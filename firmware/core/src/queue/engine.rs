@@ -71,6 +71,11 @@ impl Engine {
         self.in_flight < self.depth && !self.stopped
     }
 
+    /// Jobs that were started and not reported done.
+    pub fn in_flight(&self) -> u16 {
+        self.in_flight
+    }
+
     /// Counts a job that was just posted.
     #[inline]
     pub fn started(&mut self) {

@@ -5,7 +5,7 @@
 //! the loop in front of it, and [`super::cp::execute`] finds out again what is to be done. So the loop holds only what
 //! nearly every packet needs, and its writes go into a run of free entries that is taken once ([`Burst`]).
 
-use coxswain_abi::packet::{EB, Header, MB, opcode};
+use coxswain_abi::packet::{EB, Header, opcode};
 use coxswain_abi::regs::CFG_BASE;
 use coxswain_abi::soc::PostedWrite;
 
@@ -81,7 +81,7 @@ fn run_short<B: Burst>(stream: &mut Stream, shared: &Shared, burst: &mut B, limi
         let control = header.control();
         let data = header.value();
         match code(first) {
-            opcode::NOP if control & MB == 0 => position += 1,
+            opcode::NOP => position += 1,
             opcode::MSG_LONG => {
                 if control & (PREDICATE | OPERATION) != 0
                     || operand & 3 != 0
@@ -126,7 +126,7 @@ fn run_short<B: Burst>(stream: &mut Stream, shared: &Shared, burst: &mut B, limi
                 let target = data >> 16 & 0xFF;
                 let decrement = data & 0xF;
                 let Some(counter) = fences.get_mut((data >> 30) as usize) else { break };
-                if control & (PREDICATE | MB) != 0 || u32::from(*counter) < target.max(decrement) {
+                if control & PREDICATE != 0 || u32::from(*counter) < target.max(decrement) {
                     // It waits, or clips.
                     break;
                 }

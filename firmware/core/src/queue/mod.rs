@@ -13,12 +13,13 @@
 //! * [`arbiter`] - who may pass an ARB_POINT. [`timer`] - fence increments of WAIT packets.
 //! * [`engine`] - jobs given to the engine behind the QMAN.
 //! * [`qman`] - one QMAN: scheduling of its streams, configuration, errors.
+//! * [`trace`] - the instrumented turn of a stream.
 //! * [`status`] - what hosts can read: published when it changed, at the end of a round.
 //!
 //! Ordering: everything a command processor writes goes through the posted-write ring, which is applied strictly in order.
 //! Therefore register and message barriers (RB, MB) are satisfied by construction for all that is hardware; the engine barrier
-//! (EB) waits, and so does a message barrier in front of what the firmware keeps itself, such as the arbiter
-//! (`qman.md` 5.2, `decisions.md` 3.4).
+//! (EB) waits, and a request to the arbiter, whose registers the firmware keeps itself, waits for the messages before it
+//! (`qman.md` 5.2, `decisions.md` 3.4). A message that writes a fence *counter* of its own stream is not waited for.
 //!
 //! Fairness: a stream runs at most [`SLICE`] words of packets, then the next ready stream of the QMAN and the next QMAN get their
 //! turn.
@@ -37,13 +38,15 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod trace;
 
 use alloc::boxed::Box;
 
 use coxswain_abi::regs::qman::EngineKind;
 use coxswain_abi::soc::QMANS;
+use coxswain_abi::trace::Event;
 
-use crate::ports::{Clock, DeviceMemory, PostedWrites, Registers};
+use crate::ports::{Clock, DeviceMemory, PostedWrites, Registers, Trace};
 use qman::Qman;
 pub use stream::Blocked;
 
@@ -69,8 +72,8 @@ pub struct QmanDescription {
 }
 
 /// Everything the queue engine needs from a board.
-pub trait QueuePorts: Registers + PostedWrites + DeviceMemory + Clock {}
-impl<T: Registers + PostedWrites + DeviceMemory + Clock> QueuePorts for T {}
+pub trait QueuePorts: Registers + PostedWrites + DeviceMemory + Clock + Trace {}
+impl<T: Registers + PostedWrites + DeviceMemory + Clock + Trace> QueuePorts for T {}
 
 /// The queue managers of one core. Their state is allocated when they are added, at start-up; nothing else allocates.
 pub struct QueueEngine {
@@ -122,6 +125,9 @@ impl QueueEngine {
             while bits != 0 {
                 let bit = bits.trailing_zeros() as usize + 64 * half;
                 bits &= bits - 1;
+                if ports.is_tracing() {
+                    ports.record(Event::Doorbell { qman: (bit / 4) as u8, stream: (bit % 4) as u8 });
+                }
                 self.with(bit / 4, |qman| qman.on_doorbell(bit % 4, ports));
             }
         }
@@ -152,12 +158,20 @@ impl QueueEngine {
         increment: u8,
         ports: &mut P,
     ) {
+        if ports.is_tracing() {
+            ports.record(Event::Fence { qman: number as u8, stream: stream as u8, id: fence as u8, increment });
+        }
         self.with(number, |qman| qman.on_fence(stream, fence, increment, ports));
     }
 
     /// The engine behind QMAN `number` finished a job.
-    pub fn on_engine_done(&mut self, number: usize) {
-        self.with(number, |qman| qman.on_engine_done());
+    pub fn on_engine_done<P: QueuePorts>(&mut self, number: usize, ports: &mut P) {
+        self.with(number, |qman| {
+            qman.on_engine_done();
+            if ports.is_tracing() {
+                trace::jobs(qman, ports);
+            }
+        });
     }
 
     /// The engine behind QMAN `number` stopped with an error: its jobs will not complete.
@@ -205,15 +219,30 @@ impl QueueEngine {
             let now = ports.now_us();
             self.on_time(now, ports);
         }
-        let mut round = self.ready;
-        while round != 0 {
-            let number = round.trailing_zeros() as usize;
-            round &= round - 1;
-            self.with(number, |qman| qman.run_slice(ports));
+        // Two loops, chosen where streams yield: the plain one pays nothing for the trace.
+        if ports.is_tracing() {
+            self.run_slices::<P, true>(ports)
+        } else {
+            self.run_slices::<P, false>(ports)
         }
         self.publish(ports);
         // What found no room to be published is work as well.
         self.ready | self.touched != 0
+    }
+
+    /// Runs every ready QMAN for one slice.
+    #[inline]
+    fn run_slices<P: QueuePorts, const TRACED: bool>(&mut self, ports: &mut P) {
+        let mut round = self.ready;
+        while round != 0 {
+            let number = round.trailing_zeros() as usize;
+            round &= round - 1;
+            if TRACED {
+                self.with(number, |qman| trace::run_slice(qman, ports));
+            } else {
+                self.with(number, |qman| qman.run_slice(ports));
+            }
+        }
     }
 
     /// Takes the set of QMANs with a new error since the last call: bit per QMAN. Their cause registers have been posted.

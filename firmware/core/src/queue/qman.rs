@@ -549,7 +549,8 @@ impl Qman {
         self.error |= ports.read(base.wrapping_add(regs::ARB_ERR_MSG_EN)) & causes & !known != 0;
     }
 
-    fn next_ready(&self) -> Option<usize> {
+    /// The stream whose turn it is.
+    pub(super) fn next_ready(&self) -> Option<usize> {
         let ready = u32::from(self.ready);
         // Those behind the one that ran last come first.
         let behind = ready & 0xFF << (self.cursor & 7);

@@ -21,7 +21,7 @@ pub enum Blocked {
     Engine,
     /// An engine barrier: jobs are in flight.
     Barrier,
-    /// A message barrier: writes to registers that the firmware keeps are on their way.
+    /// A request to the arbiter: earlier messages, perhaps to its registers, are on their way.
     Message,
     /// The lower CP's input queue is full.
     LowerQueue,
@@ -140,7 +140,7 @@ pub(super) struct Stream {
     pub scalars: [u32; 4],
     /// The LOAD_AND_EXE packet in place has loaded and waits with what it executes.
     pub loaded: bool,
-    /// The message barrier of the packet in place is open.
+    /// Everything before the packet in place has happened.
     pub settled: bool,
     /// A bulk write in progress.
     pub bulk: Option<Bulk>,

@@ -98,10 +98,24 @@ fn check_files(options: &MachineOptions, share: Option<&Path>) -> anyhow::Result
 /// # Errors
 /// As [`Session::start`].
 pub fn start(prepared: &Prepared, options: &MachineOptions, progress: &Progress) -> anyhow::Result<Session> {
+    start_strapped(prepared, options, 0, progress)
+}
+
+/// The same with further straps.
+///
+/// # Errors
+/// As [`Session::start`].
+pub fn start_strapped(
+    prepared: &Prepared,
+    options: &MachineOptions,
+    straps: u32,
+    progress: &Progress,
+) -> anyhow::Result<Session> {
+    let loader = u32::from(options.static_loader) * straps::STATIC_LOADER;
     let config = Config {
         memory_mib: options.memory,
         firmware: prepared.firmware.clone(),
-        straps: straps::with_queue_cores(u32::from(options.static_loader) * straps::STATIC_LOADER, options.queue_cores),
+        straps: straps::with_queue_cores(loader | straps, options.queue_cores),
         fuse_file: options.fuses.clone(),
         trace_registers: options.trace,
         gdb_firmware: options.gdb == Some(Debuggee::Firmware),

@@ -1,6 +1,6 @@
 //! `image`: packs, lists, signs and checks firmware image files. Needs no card and fetches nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
 use coxswain_core::boot::fit::{Expected, Image, Stage};
@@ -79,7 +79,7 @@ fn locate<'a>(file: &Path, bytes: &'a [u8]) -> anyhow::Result<(Stage, Image<'a>)
     Err(anyhow::anyhow!("{}: {error}", file.display()))
 }
 
-fn sign(file: &PathBuf, key: Option<&Path>, output: &Path) -> anyhow::Result<()> {
+fn sign(file: &Path, key: Option<&Path>, output: &Path) -> anyhow::Result<()> {
     let signer = Signer::load(key)?;
     let bytes = read(file)?;
     let (stage, found) = locate(file, &bytes)?;

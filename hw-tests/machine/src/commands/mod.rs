@@ -7,6 +7,7 @@ mod guest;
 mod image;
 mod jobs;
 mod shell;
+mod trace;
 
 use crate::cli::{Cli, Command, SetupOptions};
 use crate::environment::Environment;
@@ -46,6 +47,7 @@ pub fn run(cli: &Cli, progress: &Progress) -> anyhow::Result<u8> {
         Some(Command::Shell(options)) => shell::run(options, progress),
         Some(Command::Boot(options)) => boot::run(options, progress),
         Some(Command::Bench(options)) => bench::run(options, progress),
+        Some(Command::Trace(options)) => trace::run(options, progress),
         Some(Command::Setup(options)) => setup(options, progress),
         Some(Command::Image { command }) => image::run(command),
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use coxswain_abi::regs::qman as regs;
 use coxswain_abi::soc::{Attributes, PostedWrite};
-use coxswain_core::ports::{Clock, DeviceMemory, OneByOne, PostedWrites, ReadError, Registers};
+use coxswain_core::ports::{Clock, DeviceMemory, OneByOne, PostedWrites, ReadError, Registers, Trace};
 
 use crate::machine;
 use crate::memory::Memory;
@@ -70,6 +70,8 @@ impl DeviceMemory for Board {
         Ok(())
     }
 }
+
+impl Trace for Board {}
 
 impl Clock for Board {
     fn now_us(&self) -> u64 {

@@ -106,7 +106,7 @@ impl EngineSide {
         if *jobs != 0 && !self.stopped.contains(&number) {
             *jobs -= 1;
             self.publish_engine(number);
-            self.engine.on_engine_done(number);
+            self.engine.on_engine_done(number, &mut self.board);
         }
     }
 

@@ -18,7 +18,7 @@ use coxswain_abi::soc::{Attributes, PostedWrite, WriteKind, initiator};
 use proptest::prelude::*;
 
 use super::{Blocked, QmanDescription, QueueEngine};
-use crate::ports::{Clock, DeviceMemory, OneByOne, PostedWrites, ReadError, Registers};
+use crate::ports::{Clock, DeviceMemory, OneByOne, PostedWrites, ReadError, Registers, Trace};
 
 const RING: u64 = HOST_BASE + 0x10_0000;
 const SECURE: u32 = 0x400;
@@ -32,6 +32,8 @@ struct Fake {
     room: usize,
     now: u64,
 }
+
+impl Trace for Fake {}
 
 impl Clock for Fake {
     fn now_us(&self) -> u64 {

@@ -67,7 +67,7 @@ fn a_bulk_write_across_the_commit_register_starts_one_job_and_waits_for_room() {
     bench.submit(0, 0, host(0), &words);
     assert_eq!(bench.run().len(), 5, "the third job's size is written, its commit waits");
     assert_eq!(bench.engine.blocked(0, 0), Some(Blocked::Engine));
-    bench.engine.on_engine_done(0);
+    bench.engine.on_engine_done(0, &mut bench.fake);
     let rest = bench.run();
     assert_eq!(rest.iter().map(|write| write.address).collect::<Vec<_>>(), [CFG_BASE + 0x50_0078]);
 }

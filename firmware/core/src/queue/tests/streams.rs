@@ -83,10 +83,10 @@ fn an_engine_barrier_waits_for_the_job_and_for_the_engine() {
     assert_eq!(bench.engine.blocked(0, 0), Some(Blocked::Barrier));
     // A job of somebody else still runs when ours is done.
     bench.fake.registers.insert(dma_core::base(0) + dma_core::STS0, 1 << 31);
-    bench.engine.on_engine_done(0);
+    bench.engine.on_engine_done(0, &mut bench.fake);
     assert_eq!(bench.run(), []);
     bench.fake.registers.insert(dma_core::base(0) + dma_core::STS0, 0);
-    bench.engine.on_engine_done(0);
+    bench.engine.on_engine_done(0, &mut bench.fake);
     assert_eq!(bench.run().len(), 1);
 }
 
@@ -99,7 +99,7 @@ fn a_full_engine_blocks_the_next_transfer_only() {
     assert_eq!(bench.engine.blocked(0, 0), Some(Blocked::Engine));
     bench.submit(0, 1, host(0x1000), &packet::msg_prot(host(0x800), 1, MB));
     assert_eq!(bench.run().len(), 1, "another stream goes on");
-    bench.engine.on_engine_done(0);
+    bench.engine.on_engine_done(0, &mut bench.fake);
     assert_eq!(bench.run().len(), 6);
 }
 
@@ -237,7 +237,7 @@ fn a_write_to_the_commit_register_counts_as_a_job() {
     bench.submit(0, 0, host(0), &[packet::wreg_32(dma_core::COMMIT as u16, 8, 0), packet::nop(EB)]);
     bench.run();
     assert_eq!(bench.engine.blocked(0, 0), Some(Blocked::Barrier));
-    bench.engine.on_engine_done(0);
+    bench.engine.on_engine_done(0, &mut bench.fake);
     bench.run();
     assert_eq!(bench.engine.blocked(0, 0), None);
 }
