@@ -88,6 +88,15 @@ fn the_version_string_lies_where_the_register_says() {
     assert!(version.is_some() && version < invitation, "the string is there before the host is invited: {order:x?}");
 }
 
+/// The driver looks at the answer every 10 ms; the next stage starts sooner than that.
+#[test]
+fn the_next_stage_leaves_the_answer_of_the_one_before_to_the_host() {
+    let config = Config::boot_fit(0x4010_0000..0x4020_0000, trust()).statically(true);
+    let mut buffer = vec![0; 4096];
+    let bench = Bench::start(config, FakeCard::new(), &mut buffer);
+    assert_eq!(bench.posts.values(psoc::CPU_CMD_STATUS_TO_HOST), []);
+}
+
 #[test]
 fn the_boot_fit_waits_until_the_old_fit_ready_is_taken_back() {
     let mut parts = ImageParts::boot_fit(300);

@@ -191,7 +191,10 @@ impl<'a> Loader<'a> {
         }
         posts.post_status(psoc::CPU_BOOT_ERR0, psoc::err0::ENABLED);
         posts.post_status(psoc::CPU_BOOT_ERR1, psoc::err0::ENABLED);
-        posts.post_status(psoc::CPU_CMD_STATUS_TO_HOST, StatusWord::NOOP.0);
+        // In the static protocol the word is the host's to clear: it may not have read the OK of the stage before yet.
+        if !self.config.is_static {
+            posts.post_status(psoc::CPU_CMD_STATUS_TO_HOST, StatusWord::NOOP.0);
+        }
         posts.post_status(psoc::CPU_BOOT_STATUS, self.config.waiting_status);
         posts.flush();
     }

@@ -6,7 +6,8 @@
 //! * The host does not say how long an image is; the container does. That length is only used to copy: the copy is parsed
 //!   again, and one that says something else by then is refused.
 //! * A refusal cannot be fast, because the host waits for OK alone (4 s for the boot-fit, 30 s for the control image), and
-//!   there is no text: the line about it goes behind the version string that the host logs at the next attempt.
+//!   there is no text: the line about it goes behind the version string that the host shows after the next attempt (in
+//!   sysfs; its log shows the number alone).
 //! * FIT_RDY is a level. A stage that follows another one in the same load first waits until the host has taken it back.
 
 use coxswain_abi::comms::{VERSION_BYTES, static_mode};
