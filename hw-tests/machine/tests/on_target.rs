@@ -196,6 +196,41 @@ fn packed_anew(file: &[u8], stage: Stage, signer: &Signer, change: impl FnOnce(&
     image::pack(&contents, signer).expect("an image")
 }
 
+/// The words of COMMS, one by one, as far as a host gets before it stops.
+const HALF_WAY: [&[u32]; 6] = [
+    &[0x0800_0000],
+    &[0x0800_0000, 0x1000_0000],
+    &[0x0800_0000, 0x1800_0500, 0x0800_0000, 0],
+    &[0x0800_0000, 0x1800_8000, 0x0800_0000, 0, 0x0800_0000, 0, 0x0800_0000, 0x2000_0000],
+    &[0x2000_0000, 0x0800_0000, 0],
+    &[0x2800_0000, 0x0800_0000, 0, 0xFFFF_FFFF],
+];
+
+#[test]
+fn a_host_that_stopped_half_way_does_not_keep_the_next_one_from_loading() {
+    let (ready, _one) = ready();
+    let [_, boot_fit, control] = &ready.firmware.stages;
+    let session = start(ready);
+    let mut host = check(&session, Host::probe_within(session.card().unwrap(), scripted::bounds()));
+    for words in HALF_WAY {
+        for word in words {
+            host.link().write(psoc::KMD_MSG_TO_CPU, *word);
+        }
+    }
+    check(&session, host.load(&boot_fit.image, &control.image));
+    // The same while the boot-fit waits for the control image: a reset takes it back to the ROM.
+    for words in HALF_WAY {
+        check(&session, host.reset(None));
+        let result = host.load(&boot_fit.image, &[0; 64]);
+        refused(&host, result, "no control image");
+        for word in words {
+            host.link().write(psoc::KMD_MSG_TO_CPU, *word);
+        }
+    }
+    check(&session, host.reset(None));
+    check(&session, host.bring_up(&boot_fit.image, &control.image));
+}
+
 #[test]
 fn the_static_loader_takes_the_scripted_host_through_the_same_tour() {
     let (ready, _one) = ready();

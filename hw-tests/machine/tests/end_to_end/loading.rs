@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use coxswain_abi::soc::straps;
 use coxswain_guest::plan::Step;
 use coxswain_machine::logs::run_folder;
 use coxswain_machine::scenario::{ADDED, STATUS};
@@ -45,6 +46,20 @@ fn the_driver_takes_the_card_and_every_job_passes_before_and_after_a_second_load
     versions_are_those_of_this_build(&story, &card);
     story.must(card["resets"]["hard"] == 0, "the driver has reset the card");
     story.must(story.passed_jobs(3).len() == 4, "not every job was run after the second load");
+}
+
+#[test]
+fn the_driver_takes_a_card_that_is_strapped_for_the_static_loader_twice() {
+    let rig = Rig::take();
+    let mut scenario = rig.scenario();
+    scenario.load_driver("").unwrap().wait_until_added(60).read_status();
+    scenario.run(&[JOBS, "--json", "host-hbm:4096", "hbm-hbm:65539"], 60).unwrap();
+    scenario.unload_driver(60).load_driver("").unwrap().wait_until_added(60).read_status().unload_driver(60);
+    let story = rig.play_with(scenario, 300, Config { straps: straps::STATIC_LOADER, ..Config::default() });
+    story.must_be_flawless();
+    story.must_have_said(ADDED, 2);
+    story.must(story.files(STATUS) == ["Operational", "Operational"], "the card is not operational");
+    story.must(story.passed_jobs(0).len() == 2, "a job is missing");
 }
 
 fn every_kind_of_job_passed(story: &Story) {
