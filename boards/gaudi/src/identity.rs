@@ -1,7 +1,7 @@
 //! What the emulated card says about itself, and the readings of its sensors.
 //!
-//! All of it is constant: no clock, EEPROM or sensor of this kind exists in the card model yet. A board with real parts brings
-//! an identity and telemetry of its own.
+//! All of it is constant. What is measured comes from the board's parts ([`crate::telemetry`]); [`SENSORS`] and the EEPROM's
+//! text stand for them where there are none.
 
 use coxswain_abi::cpucp::Pll;
 use coxswain_core::cpucp::identity::{Identity, PllData};
@@ -37,7 +37,7 @@ pub const IDENTITY: Identity = Identity {
     ],
 };
 
-/// The emulated board: readings of an idle card, constant because nothing is measured. The driver counts 60 W as idle, so the
+/// A board without parts: readings of an idle card, constant because nothing is measured. The driver counts 60 W as idle, so the
 /// utilization that it derives is 0 %.
 pub const SENSORS: &[ConstantSensor] = &[
     ConstantSensor { kind: SensorKind::Temperature, value: 45_000, min: 0, max: 90_000, critical: 105_000 },

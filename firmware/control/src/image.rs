@@ -7,10 +7,10 @@ use crate::queue_cores;
 use coxswain_abi::regs::psoc::{self, boot_status, sts0};
 use coxswain_core::control::{Control, Next};
 use coxswain_core::cpucp;
-use coxswain_core::cpucp::telemetry::ConstantTelemetry;
 use coxswain_core::ports::PostedWrites;
 use coxswain_core::queue::QueueEngine;
 use coxswain_gaudi::identity;
+use coxswain_gaudi::telemetry::BoardTelemetry;
 use coxswain_qemu_virt::board::Board;
 use coxswain_qemu_virt::boot_info::{self, BootInfo, Stage};
 use coxswain_qemu_virt::clock::BoardClock;
@@ -36,7 +36,7 @@ fn control_main(boot_info: u64) -> ! {
     text!("Coxswain control ", env!("CARGO_PKG_VERSION"));
     let (mut info, mut board) = start(boot_info, clock);
     stage::note_entered(&mut info, Stage::Control, entered, instructions);
-    let control = control(queue_cores::start(&board, info.cores, clock));
+    let control = control(queue_cores::start(&board, info.cores, clock), clock);
     defmt::info!("control: monitor version {}, heap {=usize} bytes used", smc::monitor_version(), heap::used());
 
     for (offset, value) in [
@@ -69,9 +69,9 @@ fn control_main(boot_info: u64) -> ! {
 }
 
 /// Builds the control loop on the start-up heap, for ever: the queue engine holds a fetched block for each of its 90 streams.
-fn control(engine: QueueEngine) -> &'static mut Control<ConstantTelemetry> {
+fn control(engine: QueueEngine, clock: BoardClock) -> &'static mut Control<BoardTelemetry<BoardClock>> {
     let server = cpucp::Server::new(&IDENTITY);
-    Box::leak(Box::new(Control::new(engine, server, ConstantTelemetry::new(identity::SENSORS))))
+    Box::leak(Box::new(Control::new(engine, server, BoardTelemetry::new(clock))))
 }
 
 /// Attaches to the card, switches the MMU on and builds the board of the first core.

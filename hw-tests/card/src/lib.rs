@@ -27,6 +27,7 @@ pub use function::trace::{RegisterTrace, TraceEntry};
 pub use memory::Memories;
 pub use power::{CpuPower, ResetCounts};
 pub use soc::Soc;
+pub use soc::board::Injection;
 pub use soc::efuse::Fuses;
 
 use function::RegisterBus;
@@ -117,6 +118,11 @@ impl Card {
     #[must_use]
     pub fn host_memory_fd(&self) -> BorrowedFd<'_> {
         self.memories.host.fd()
+    }
+
+    /// Makes changes to the board around the chip.
+    pub fn inject(&self, changes: &[Injection]) {
+        self.soc.change_board(|world| changes.iter().for_each(|change| change.apply(world)));
     }
 
     /// All memories of the card.

@@ -49,7 +49,7 @@ fn options(directory: &tempfile::TempDir, host_memory_bytes: u64) -> CardOptions
         soc_socket: directory.path().join("soc.sock"),
         lockstep: false,
         straps: 1,
-        fuses: Default::default(),
+        fuses: coxswain_card::Fuses::new(),
         fuse_file: None,
         trace: None,
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use coxswain_card::Injection;
 
 /// Open firmware for a Gaudi-class accelerator, run against the stock Linux driver with no hardware.
 ///
@@ -155,6 +156,9 @@ pub struct MachineOptions {
     /// Strap the card for the static loader instead of COMMS
     #[arg(long)]
     pub static_loader: bool,
+    /// What the board's sensors see, as in temp1=85000,curr1=20000 (also temp2, in0, in1, curr2, stuck, silent, answers)
+    #[arg(long, value_name = "SPEC", value_parser = injections, default_value = "")]
+    pub sensor: Injections,
     /// A file that keeps the card's e-fuses from run to run; made when it is not there
     #[arg(long, value_name = "FILE")]
     pub fuses: Option<PathBuf>,
@@ -256,6 +260,9 @@ pub struct BootOptions {
     /// Strap the card for the static loader instead of COMMS
     #[arg(long)]
     pub static_loader: bool,
+    /// What the board's sensors see, as in temp1=85000,curr1=20000 (also temp2, in0, in1, curr2, stuck, silent, answers)
+    #[arg(long, value_name = "SPEC", value_parser = injections, default_value = "")]
+    pub sensor: Injections,
     /// A file that keeps the card's e-fuses from run to run; made when it is not there
     #[arg(long, value_name = "FILE")]
     pub fuses: Option<PathBuf>,
@@ -324,6 +331,14 @@ fn rounds(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A list of changes of the board, in one argument.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Injections(pub Vec<Injection>);
+
+fn injections(text: &str) -> Result<Injections, String> {
+    Injection::parse_list(text).map(Injections)
+}
+
 fn driver_option(text: &str) -> Result<String, String> {
     match text.split_once('=') {
         Some((name, value))
@@ -383,6 +398,8 @@ mod tests {
             &["guest", "--driver-option", "memory_scrub", "--", "x"],
             &["guest", "--driver-option", "a=1 b=2", "--", "x"],
             &["--gdb", "card"],
+            &["--sensor", "temp9=1"],
+            &["boot", "--sensor", "warm"],
             &["explode"],
             &["image", "list"],
             &["bench", "--only", "everything"],

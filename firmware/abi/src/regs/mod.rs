@@ -6,6 +6,7 @@
 pub mod cpu_if;
 pub mod dma_core;
 pub mod efuse;
+pub mod i2c;
 pub mod mme;
 pub mod mmu;
 pub mod pcie;

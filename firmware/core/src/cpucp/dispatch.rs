@@ -14,7 +14,10 @@ use super::area::SharedArea;
 use super::telemetry::{PcieDirection, SensorKind, Telemetry, TelemetryError};
 use super::{Ports, Server};
 use crate::event::EventQueue;
-use crate::ports::{HostMemory, OutOfRange, Registers};
+use crate::ports::{HostMemory, OutOfRange, PostedWrites, Registers};
+
+/// Bytes of an EEPROM that EEPROM_DATA_GET can show.
+const EEPROM_BYTES: usize = 256;
 
 /// What a packet yields.
 type Answer = Result<Option<u64>, ReturnCode>;
@@ -87,6 +90,7 @@ impl Server {
     where
         R: Registers,
         H: HostMemory,
+        P: PostedWrites,
         T: Telemetry,
     {
         let request = packet.value.get();
@@ -103,17 +107,17 @@ impl Server {
             opcode::UNMASK_RAZWI_IRQ => unmask(request, events).map(|()| None),
             opcode::UNMASK_RAZWI_IRQ_ARRAY => unmask_array(address, length, ports.host, events).map(|()| None),
 
-            opcode::TEMPERATURE_GET => sensor_get(SensorKind::Temperature, packet, ports.telemetry),
-            opcode::VOLTAGE_GET => sensor_get(SensorKind::Voltage, packet, ports.telemetry),
-            opcode::CURRENT_GET => sensor_get(SensorKind::Current, packet, ports.telemetry),
-            opcode::POWER_GET => sensor_get(SensorKind::Power, packet, ports.telemetry),
-            opcode::FAN_SPEED_GET => sensor_get(SensorKind::Fan, packet, ports.telemetry),
-            opcode::PWM_GET => sensor_get(SensorKind::Pwm, packet, ports.telemetry),
-            opcode::TEMPERATURE_SET => sensor_set(SensorKind::Temperature, packet, ports.telemetry),
-            opcode::VOLTAGE_SET => sensor_set(SensorKind::Voltage, packet, ports.telemetry),
-            opcode::CURRENT_SET => sensor_set(SensorKind::Current, packet, ports.telemetry),
-            opcode::POWER_SET => sensor_set(SensorKind::Power, packet, ports.telemetry),
-            opcode::PWM_SET => sensor_set(SensorKind::Pwm, packet, ports.telemetry),
+            opcode::TEMPERATURE_GET => sensor_get(SensorKind::Temperature, packet, ports),
+            opcode::VOLTAGE_GET => sensor_get(SensorKind::Voltage, packet, ports),
+            opcode::CURRENT_GET => sensor_get(SensorKind::Current, packet, ports),
+            opcode::POWER_GET => sensor_get(SensorKind::Power, packet, ports),
+            opcode::FAN_SPEED_GET => sensor_get(SensorKind::Fan, packet, ports),
+            opcode::PWM_GET => sensor_get(SensorKind::Pwm, packet, ports),
+            opcode::TEMPERATURE_SET => sensor_set(SensorKind::Temperature, packet, ports),
+            opcode::VOLTAGE_SET => sensor_set(SensorKind::Voltage, packet, ports),
+            opcode::CURRENT_SET => sensor_set(SensorKind::Current, packet, ports),
+            opcode::POWER_SET => sensor_set(SensorKind::Power, packet, ports),
+            opcode::PWM_SET => sensor_set(SensorKind::Pwm, packet, ports),
 
             opcode::MAX_POWER_GET => Ok(Some(self.settings.max_power)),
             opcode::MAX_POWER_SET => {
@@ -137,23 +141,42 @@ impl Server {
                 _ => Err(ReturnCode::BadParameters),
             },
             opcode::PCIE_REPLAY_CNT_GET => count(ports.telemetry.pcie_replays().map(u64::from)),
-            opcode::TOTAL_ENERGY_GET => count(ports.telemetry.energy_millijoule(ports.now_us)),
+            opcode::TOTAL_ENERGY_GET => {
+                let now_us = ports.now_us;
+                let (telemetry, mut access) = ports.telemetry();
+                count(telemetry.energy_millijoule(now_us, &mut access))
+            }
             opcode::LED_SET => match request {
                 0 | 1 => done(ports.telemetry.set_led(argument, request == 1)),
                 _ => Err(ReturnCode::BadParameters),
             },
             opcode::I2C_RD => {
                 let [bus, part, register, bytes] = i2c(packet)?;
-                count(ports.telemetry.i2c_read(bus, part, register, bytes))
+                let (telemetry, mut access) = ports.telemetry();
+                count(telemetry.i2c_read(bus, part, register, bytes, &mut access))
             }
             opcode::I2C_WR => {
                 let [bus, part, register, bytes] = i2c(packet)?;
-                done(ports.telemetry.i2c_write(bus, part, register, bytes, request))
+                let (telemetry, mut access) = ports.telemetry();
+                done(telemetry.i2c_write(bus, part, register, bytes, request, &mut access))
             }
 
             opcode::EEPROM_DATA_GET => {
-                let buffer = ReplyBuffer::of(packet, area, self.identity.eeprom.len())?;
-                buffer.fill(self.identity.eeprom, ports.host).map(Some)
+                let mut contents = [0; EEPROM_BYTES];
+                let (telemetry, mut access) = ports.telemetry();
+                let length = match telemetry.eeprom(&mut contents, &mut access) {
+                    Ok(length) => length,
+                    // A board without the part has the contents in its image.
+                    Err(TelemetryError::NotSupported) => {
+                        for (to, from) in contents.iter_mut().zip(self.identity.eeprom) {
+                            *to = *from;
+                        }
+                        self.identity.eeprom.len().min(EEPROM_BYTES)
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+                let buffer = ReplyBuffer::of(packet, area, length)?;
+                buffer.fill(contents.get(..length).unwrap_or(&contents), ports.host).map(Some)
             }
             opcode::HBM_REPLACED_ROWS_INFO_GET => {
                 // No row is ever replaced: the emulated HBM does not fail. The buffer is often too small for the full list.
@@ -220,13 +243,23 @@ impl Server {
     }
 }
 
-fn sensor_get(kind: SensorKind, packet: &Packet, telemetry: &mut impl Telemetry) -> Answer {
-    value(telemetry.read(kind, packet.sensor_index(), packet.sensor_attribute()))
+fn sensor_get<R: Registers, H, P: PostedWrites, T: Telemetry>(
+    kind: SensorKind,
+    packet: &Packet,
+    ports: &mut Ports<'_, R, H, P, T>,
+) -> Answer {
+    let (telemetry, mut access) = ports.telemetry();
+    value(telemetry.read(kind, packet.sensor_index(), packet.sensor_attribute(), &mut access))
 }
 
-fn sensor_set(kind: SensorKind, packet: &Packet, telemetry: &mut impl Telemetry) -> Answer {
+fn sensor_set<R: Registers, H, P: PostedWrites, T: Telemetry>(
+    kind: SensorKind,
+    packet: &Packet,
+    ports: &mut Ports<'_, R, H, P, T>,
+) -> Answer {
     let value = packet.value.get().cast_signed();
-    done(telemetry.write(kind, packet.sensor_index(), packet.sensor_attribute(), value))
+    let (telemetry, mut access) = ports.telemetry();
+    done(telemetry.write(kind, packet.sensor_index(), packet.sensor_attribute(), value, &mut access))
 }
 
 /// The I2C arguments with the length made explicit: 0 means one byte, more than 8 is refused.

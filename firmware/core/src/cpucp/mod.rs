@@ -39,7 +39,7 @@ use crate::event::EventQueue;
 use crate::ports::{HostMemory, OutOfRange, PostedWrites, Registers};
 use handshake::Queues;
 use identity::Identity;
-use telemetry::Telemetry;
+use telemetry::{Access, Telemetry};
 
 /// STS0 bits whose behaviour this module and the event queue implement. MAP_HWMON_EN is not among them: sensor attributes use
 /// the numbers of Linux (`decisions.md` 1).
@@ -60,6 +60,13 @@ pub struct Ports<'a, R, H, P, T> {
     pub telemetry: &'a mut T,
     /// Microseconds since the image started.
     pub now_us: u64,
+}
+
+impl<R, H, P, T> Ports<'_, R, H, P, T> {
+    /// Telemetry, and its way to the chip.
+    fn telemetry(&mut self) -> (&mut T, Access<'_, R, P>) {
+        (self.telemetry, Access { registers: self.registers, posts: self.posts })
+    }
 }
 
 /// What the caller must do after a call.

@@ -5,6 +5,8 @@
 
 use coxswain_abi::cpucp::{sensor_attribute as attribute, sensor_type};
 
+use crate::ports::{PostedWrites, Registers};
+
 /// What a sensor measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SensorKind {
@@ -57,8 +59,17 @@ pub enum PcieDirection {
     Receive,
 }
 
+/// How telemetry reaches the chip: registers to read, posted writes. Who posts looks first whether there is room.
+#[derive(Debug)]
+pub struct Access<'a, R, P> {
+    /// Registers.
+    pub registers: &'a R,
+    /// Posted writes.
+    pub posts: &'a mut P,
+}
+
 /// The board's sensors, counters, LEDs and buses. Calls are made between queue work: none may take longer than a few hundred
-/// microseconds.
+/// microseconds when its part answers, and a few milliseconds when none does.
 pub trait Telemetry {
     /// Sensors in list order, at least one: kind, and a bit per attribute it has, in the numbers of Linux hwmon. `None`
     /// behind the last one. The n-th sensor of a kind has index n in [`Self::read`].
@@ -68,19 +79,36 @@ pub trait Telemetry {
     ///
     /// # Errors
     /// [`TelemetryError`] when there is no such value.
-    fn read(&mut self, kind: SensorKind, index: u16, attribute: u16) -> Result<i64, TelemetryError>;
+    fn read<R: Registers, P: PostedWrites>(
+        &mut self,
+        kind: SensorKind,
+        index: u16,
+        attribute: u16,
+        access: &mut Access<'_, R, P>,
+    ) -> Result<i64, TelemetryError>;
 
     /// Writes attribute `attribute` of the `index`-th sensor of a kind.
     ///
     /// # Errors
     /// [`TelemetryError`] when there is no such attribute, or it cannot be written.
-    fn write(&mut self, kind: SensorKind, index: u16, attribute: u16, value: i64) -> Result<(), TelemetryError>;
+    fn write<R: Registers, P: PostedWrites>(
+        &mut self,
+        kind: SensorKind,
+        index: u16,
+        attribute: u16,
+        value: i64,
+        access: &mut Access<'_, R, P>,
+    ) -> Result<(), TelemetryError>;
 
     /// Energy in mJ used up to `now_us` after the start of the image.
     ///
     /// # Errors
     /// [`TelemetryError`] when the board does not measure it.
-    fn energy_millijoule(&mut self, now_us: u64) -> Result<u64, TelemetryError>;
+    fn energy_millijoule<R: Registers, P: PostedWrites>(
+        &mut self,
+        now_us: u64,
+        access: &mut Access<'_, R, P>,
+    ) -> Result<u64, TelemetryError>;
 
     /// PCIe throughput in KB/s.
     ///
@@ -112,8 +140,15 @@ pub trait Telemetry {
     ///
     /// # Errors
     /// [`TelemetryError::NotSupported`] unless the board has the bus; [`TelemetryError::Fault`] when the part did not answer.
-    fn i2c_read(&mut self, bus: u8, address: u8, register: u8, length: u8) -> Result<u64, TelemetryError> {
-        let _ = (bus, address, register, length);
+    fn i2c_read<R: Registers, P: PostedWrites>(
+        &mut self,
+        bus: u8,
+        address: u8,
+        register: u8,
+        length: u8,
+        access: &mut Access<'_, R, P>,
+    ) -> Result<u64, TelemetryError> {
+        let _ = (bus, address, register, length, access);
         Err(TelemetryError::NotSupported)
     }
 
@@ -121,8 +156,29 @@ pub trait Telemetry {
     ///
     /// # Errors
     /// As [`Self::i2c_read`].
-    fn i2c_write(&mut self, bus: u8, address: u8, register: u8, length: u8, value: u64) -> Result<(), TelemetryError> {
-        let _ = (bus, address, register, length, value);
+    fn i2c_write<R: Registers, P: PostedWrites>(
+        &mut self,
+        bus: u8,
+        address: u8,
+        register: u8,
+        length: u8,
+        value: u64,
+        access: &mut Access<'_, R, P>,
+    ) -> Result<(), TelemetryError> {
+        let _ = (bus, address, register, length, value, access);
+        Err(TelemetryError::NotSupported)
+    }
+
+    /// Reads the board's EEPROM from its start into `out`; returns how many bytes it has there, at most all of `out`.
+    ///
+    /// # Errors
+    /// [`TelemetryError::NotSupported`] unless the board has one; [`TelemetryError::Fault`] when it did not answer.
+    fn eeprom<R: Registers, P: PostedWrites>(
+        &mut self,
+        out: &mut [u8],
+        access: &mut Access<'_, R, P>,
+    ) -> Result<usize, TelemetryError> {
+        let _ = (out, access);
         Err(TelemetryError::NotSupported)
     }
 }
@@ -239,7 +295,13 @@ impl Telemetry for ConstantTelemetry {
         Some((sensor.kind, sensor.flags()))
     }
 
-    fn read(&mut self, kind: SensorKind, index: u16, attribute: u16) -> Result<i64, TelemetryError> {
+    fn read<R: Registers, P: PostedWrites>(
+        &mut self,
+        kind: SensorKind,
+        index: u16,
+        attribute: u16,
+        _access: &mut Access<'_, R, P>,
+    ) -> Result<i64, TelemetryError> {
         let (position, sensor) = self.find(kind, index)?;
         match (kind, attribute) {
             (SensorKind::Power, attribute::POWER_INPUT_MILLIWATT) => Ok(self.sample(position, sensor)),
@@ -267,7 +329,14 @@ impl Telemetry for ConstantTelemetry {
         }
     }
 
-    fn write(&mut self, kind: SensorKind, index: u16, attribute: u16, value: i64) -> Result<(), TelemetryError> {
+    fn write<R: Registers, P: PostedWrites>(
+        &mut self,
+        kind: SensorKind,
+        index: u16,
+        attribute: u16,
+        value: i64,
+        _access: &mut Access<'_, R, P>,
+    ) -> Result<(), TelemetryError> {
         let (position, sensor) = self.find(kind, index)?;
         match (kind, attribute) {
             (SensorKind::Temperature, attribute::TEMPERATURE_OFFSET) => {
@@ -286,7 +355,11 @@ impl Telemetry for ConstantTelemetry {
         }
     }
 
-    fn energy_millijoule(&mut self, now_us: u64) -> Result<u64, TelemetryError> {
+    fn energy_millijoule<R: Registers, P: PostedWrites>(
+        &mut self,
+        now_us: u64,
+        _access: &mut Access<'_, R, P>,
+    ) -> Result<u64, TelemetryError> {
         let (_, power) = self.find(SensorKind::Power, 0)?;
         let milliwatts = u64::try_from(power.value).map_err(|_| TelemetryError::Fault)?;
         Ok((now_us / 1000).saturating_mul(milliwatts) / 1000)

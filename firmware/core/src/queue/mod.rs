@@ -221,13 +221,20 @@ impl QueueEngine {
         }
         // Two loops, chosen where streams yield: the plain one pays nothing for the trace.
         if ports.is_tracing() {
-            self.run_slices::<P, true>(ports)
+            self.run_traced(ports)
         } else {
             self.run_slices::<P, false>(ports)
         }
         self.publish(ports);
         // What found no room to be published is work as well.
         self.ready | self.touched != 0
+    }
+
+    /// The instrumented loop, out of the way of the plain one.
+    #[cold]
+    #[inline(never)]
+    fn run_traced<P: QueuePorts>(&mut self, ports: &mut P) {
+        self.run_slices::<P, true>(ports);
     }
 
     /// Runs every ready QMAN for one slice.

@@ -14,8 +14,10 @@ use coxswain_abi::soc::{
 };
 
 use super::address::{ENGINES, Hardware, Place, Refusal};
+use super::board::Board;
 use super::dma::{self, DmaCore};
 use super::efuse::{self, FuseBlock};
+use super::i2c::Controller;
 use super::notifications::Notifier;
 use super::protection::{self, Closed};
 use super::psoc::Timestamp;
@@ -60,6 +62,8 @@ pub(super) struct Bus {
     pub timestamp: Timestamp,
     pub watchdog: Watchdog,
     pub fuses: FuseBlock,
+    pub board: Board,
+    pub i2c: Controller,
     pub dma: [DmaCore; dma::CORES],
     pub tpc: [TpcCore; ENGINES - dma::CORES],
     sync: [SyncManager; regs::sync_manager::MANAGERS],
@@ -97,6 +101,8 @@ impl Bus {
             timestamp: Timestamp::default(),
             watchdog: Watchdog::default(),
             fuses: FuseBlock::default(),
+            board: Board::default(),
+            i2c: Controller::default(),
             dma: Default::default(),
             tpc: Default::default(),
             sync: std::array::from_fn(|index| SyncManager::new(index, registers.clone())),

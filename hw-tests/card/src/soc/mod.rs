@@ -14,14 +14,17 @@
 //! | `queues.rs` | queue managers served by a program beside the card |
 //! | `sync_manager.rs`, `qman.rs`, `psoc.rs` (with the MSI trigger), `watchdog.rs` | register blocks |
 //! | `efuse.rs` | e-fuses |
+//! | `i2c.rs`, `board/` | board-management bus, the parts on it and what they measure |
 //! | `dma.rs`, `transfer.rs` | DMA cores |
 //! | `tpc.rs`, `kernel.rs` | TPCs |
 
 mod address;
+pub mod board;
 mod bus;
 mod chip;
 mod dma;
 pub mod efuse;
+mod i2c;
 mod kernel;
 mod mmu;
 mod notifications;
@@ -190,6 +193,11 @@ impl Soc {
     /// The management CPU runs again: BTM_FSM reads 0, kicks count.
     pub fn out_of_reset(&self) {
         self.chip.out_of_reset();
+    }
+
+    /// Changes the board around the chip: what its sensors see.
+    pub fn change_board(&self, change: impl FnOnce(&mut board::World)) {
+        self.chip.with_bus(|bus| change(&mut bus.board.world));
     }
 
     /// The e-fuses as they are now.

@@ -9,10 +9,10 @@
 use std::time::Instant;
 
 use coxswain_abi::regs::{self, cpu_if, pcie, psoc};
-use coxswain_abi::soc::{Attributes, Notification, ResetReason};
+use coxswain_abi::soc::{Attributes, INITIATOR_CPU, Notification, ResetReason};
 
 use super::bus::Bus;
-use super::efuse;
+use super::{efuse, i2c};
 
 /// BTM_FSM while the card or its management CPU is in reset; any value but 0 in the low four bits means that.
 pub(super) const BTM_FSM_BUSY: u32 = 1;
@@ -79,6 +79,12 @@ impl Bus {
                 }
             }
             psoc::BTM_FSM => {}
+            // The bus belongs to the management CPU: parts can be written for good.
+            _ if i2c::contains(offset) => {
+                if access.initiator() == INITIATOR_CPU {
+                    self.i2c.write(offset, value, &mut self.board, registers);
+                }
+            }
             _ if efuse::contains(offset) => self.fuses.write(offset, value, access, registers),
             _ if NOTIFYING.contains(&offset) => {
                 registers.write(offset, value);

@@ -12,6 +12,7 @@ use coxswain_abi::soc::{CORES, QMANS, ResetReason, bar0, control, core_block, in
 
 use super::chip::{Chip, lock};
 use super::dma;
+use super::i2c::Controller;
 use super::psoc::resets_the_card;
 use super::register_file::ResetScope;
 use super::watchdog::Watchdog;
@@ -38,6 +39,8 @@ impl Chip {
             self.hardware.registers.reset(scope);
             self.hardware.registers.write(psoc::BOOT_STRAP_PINS, self.options.straps);
             bus.fuses.show(&self.hardware.registers);
+            bus.i2c = Controller::default();
+            bus.i2c.show(&self.hardware.registers);
             bus.request_cpu_reset(reason);
             bus.requests.cpu_reset = None;
             bus.reset_units();

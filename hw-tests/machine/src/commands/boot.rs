@@ -28,6 +28,7 @@ pub fn run(options: &BootOptions, progress: &Progress) -> anyhow::Result<u8> {
     let config = Config {
         firmware: Some(Arc::clone(&firmware)),
         straps: straps::with_queue_cores(u32::from(options.static_loader) * straps::STATIC_LOADER, options.queue_cores),
+        injections: options.sensor.0.clone(),
         fuse_file: options.fuses.clone(),
         trace_registers: options.trace,
         gdb_firmware: options.gdb,

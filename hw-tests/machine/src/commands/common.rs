@@ -116,6 +116,7 @@ pub fn start_strapped(
         memory_mib: options.memory,
         firmware: prepared.firmware.clone(),
         straps: straps::with_queue_cores(loader | straps, options.queue_cores),
+        injections: options.sensor.0.clone(),
         fuse_file: options.fuses.clone(),
         trace_registers: options.trace,
         gdb_firmware: options.gdb == Some(Debuggee::Firmware),

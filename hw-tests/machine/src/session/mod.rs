@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use coxswain_card::{Card, CardOptions, Fuses, RegisterTrace, TraceEntry};
+use coxswain_card::{Card, CardOptions, Fuses, Injection, RegisterTrace, TraceEntry};
 
 pub use guest_run::{GuestOutcome, GuestRun, Seen};
 
@@ -45,6 +45,8 @@ pub struct Config {
     pub straps: u32,
     /// The card's e-fuses at power-on; `None`: those that trust the key of [`Self::firmware`].
     pub fuses: Option<Fuses>,
+    /// Changes of the board around the chip, made before the card starts.
+    pub injections: Vec<Injection>,
     /// Keeps the e-fuses from run to run.
     pub fuse_file: Option<PathBuf>,
     /// Exact instruction counting of the management CPU (`-icount`); one core and [`Self::lockstep`] only.
@@ -64,6 +66,7 @@ impl Default for Config {
             lockstep: false,
             straps: 0,
             fuses: None,
+            injections: Vec::new(),
             fuse_file: None,
             instruction_count: false,
             trace_registers: false,
@@ -139,6 +142,7 @@ impl Session {
             trace: self.trace.as_ref().map(TraceFile::sink),
         })
         .context("cannot start the card")?;
+        card.inject(&self.config.injections);
         self.card = Some(card);
         Ok(())
     }
