@@ -66,23 +66,12 @@ impl Default for World {
 }
 
 /// The board: the world, and the parts with the state of their registers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Board {
     pub world: World,
     thermometers: [Thermometer; TEMPERATURES],
     monitors: [PowerMonitor; RAILS],
     eeprom: Eeprom,
-}
-
-impl Default for Board {
-    fn default() -> Self {
-        Self {
-            world: World::default(),
-            thermometers: Default::default(),
-            monitors: Default::default(),
-            eeprom: Eeprom::default(),
-        }
-    }
 }
 
 impl Board {
