@@ -30,7 +30,7 @@ pub fn callers() -> [u64; CALLERS] {
     unsafe { core::arch::asm!("mov {}, x29", out(reg) frame, options(nomem, nostack, preserves_flags)) };
     let mut found = [0; CALLERS];
     for caller in &mut found {
-        if frame == 0 || frame % 16 != 0 {
+        if frame == 0 || !frame.is_multiple_of(16) {
             break;
         }
         // SAFETY: a frame record, two words, on this core's stack: the first is the live frame pointer, the others lie a
