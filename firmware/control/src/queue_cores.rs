@@ -13,7 +13,7 @@ use coxswain_gaudi::queues;
 use coxswain_qemu_virt::board::Board;
 use coxswain_qemu_virt::clock::BoardClock;
 use coxswain_qemu_virt::smc::SmcError;
-use coxswain_qemu_virt::{cores, el, text};
+use coxswain_qemu_virt::{cores, el};
 
 /// What a queue core takes over when it starts.
 struct Hand {
