@@ -8,7 +8,7 @@ use core::arch::asm;
 /// PMEVTYPER event number of INST_RETIRED; no filter bits: all exception levels count.
 const INST_RETIRED: u64 = 0x08;
 
-/// Starts the counter from 0; done once, by the ROM.
+/// Starts the counter of this core from 0; done once, by the ROM, and by a queue core when it starts.
 pub fn start() {
     // SAFETY: performance-monitor registers only; accessible because MDCR_EL3.TPM is 0.
     unsafe {

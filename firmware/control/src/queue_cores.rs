@@ -13,7 +13,7 @@ use coxswain_gaudi::queues;
 use coxswain_qemu_virt::board::Board;
 use coxswain_qemu_virt::clock::BoardClock;
 use coxswain_qemu_virt::smc::SmcError;
-use coxswain_qemu_virt::{cores, el};
+use coxswain_qemu_virt::{cores, el, pmu};
 
 /// What a queue core takes over when it starts.
 struct Hand {
@@ -69,6 +69,7 @@ pub fn start(board: &Board, present: u32, clock: BoardClock) -> QueueEngine {
 
 /// The life of a queue core.
 fn run(core: usize) -> ! {
+    pmu::start();
     let hand = HANDS.get(core).map_or(core::ptr::null_mut(), |slot| slot.swap(core::ptr::null_mut(), Ordering::AcqRel));
     // SAFETY: `start` stored a leaked box there, and the exchange above gives it to this core alone.
     let Some(hand) = (unsafe { hand.as_mut() }) else { el::park() };

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use coxswain_abi::packet::{self, EB, Header, RB, opcode};
-use coxswain_abi::regs::SRAM_BASE;
 use coxswain_abi::regs::dma_core::{self, commit};
-use coxswain_abi::soc::{bar0, control, core_block};
+use coxswain_abi::regs::{CFG_BASE, SRAM_BASE, qman};
+use coxswain_abi::soc::{bar0, control, core_block, straps};
 use coxswain_card::Card;
 use coxswain_host::Host;
 
@@ -38,7 +38,7 @@ pub fn measure(tools: Arc<Tools>, firmware: &Arc<Firmware>) -> anyhow::Result<Fi
         instruction_count: true,
         ..Config::default()
     };
-    let session = Session::start(tools, config)?;
+    let session = Session::start(Arc::clone(&tools), config)?;
     let mut host = scripted::bring_up(&session, firmware)?;
     let card = session.card().context("the session has no card")?;
     let mut figures = Figures::new();
@@ -58,12 +58,37 @@ pub fn measure(tools: Arc<Tools>, firmware: &Arc<Firmware>) -> anyhow::Result<Fi
         let (kibibytes, limit) = budget;
         eprintln!("{}: {} bytes, {count} of at most {limit} for {kibibytes} KiB", image.name, image.image.len());
     }
-    let mut bench = Bench { card, host: &mut host };
+    let mut bench = Bench { card, host: &mut host, core: 0 };
     bench.whole_jobs(&mut figures)?;
     bench.packets(&mut figures)?;
     bench.engine(&mut figures)?;
+    bench.streams(&mut figures)?;
     session.shut_down();
+    for count in 1..=3 {
+        let name = format!("instructions, MSG_LONG packet on one of {count} queue cores");
+        figures.insert(name, on_a_queue_core(Arc::clone(&tools), firmware, count)?);
+    }
     Ok(figures)
+}
+
+/// Cost of a packet on the first of `count` queue cores, while the others and the control core sleep.
+fn on_a_queue_core(tools: Arc<Tools>, firmware: &Arc<Firmware>, count: u32) -> anyhow::Result<f64> {
+    let config = Config {
+        firmware: Some(Arc::clone(firmware)),
+        cores: 1 + count,
+        straps: straps::with_queue_cores(0, count),
+        lockstep: true,
+        instruction_count: true,
+        ..Config::default()
+    };
+    let session = Session::start(tools, config)?;
+    let mut host = scripted::bring_up(&session, firmware)?;
+    let card = session.card().context("the session has no card")?;
+    let mut bench = Bench { card, host: &mut host, core: 1 };
+    bench.job(&[])?;
+    let cost = bench.per_packet(&packet::msg_long(SRAM_BASE + 0x1000, 1, 0), 64, 512)?;
+    session.shut_down();
+    Ok(cost)
 }
 
 /// What a job cost.
@@ -75,6 +100,8 @@ struct Cost {
 struct Bench<'a> {
     card: &'a Card,
     host: &'a mut Host,
+    /// The core that serves DMA0.
+    core: usize,
 }
 
 impl Bench<'_> {
@@ -133,14 +160,55 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Waits until core 0 sleeps and returns the instructions that it has retired.
+    /// Costs of packets on the streams of one queue manager, all of them busy or one of them blocked.
+    fn streams(&mut self, figures: &mut Figures) -> anyhow::Result<()> {
+        for (name, busy) in [("with four streams busy", 4), ("with one stream blocked", 3)] {
+            let (few, many) = (self.burst(busy, 64)?, self.burst(busy, 512)?);
+            let cost = (many - few) / ((512 - 64) * busy) as f64;
+            figures.insert(format!("instructions, MSG_LONG packet {name}"), round(cost));
+        }
+        Ok(())
+    }
+
+    /// Instructions of a burst of `count` packets on each of the first `busy` streams of DMA0, which begin together; the others
+    /// wait at a fence all the time.
+    fn burst(&mut self, busy: usize, count: usize) -> anyhow::Result<f64> {
+        let message = packet::msg_long(SRAM_BASE + 0x1000, 1, 0);
+        let wait = packet::fence(0, 1, 1, 0);
+        let gate = |stream: usize| {
+            qman::base(0) + qman::CP_FENCE0_RDATA_0 + 4 * u32::try_from(stream).expect("a small number")
+        };
+        let open = |stream: usize| packet::msg_long(CFG_BASE + u64::from(gate(stream)), 1, 0);
+        let mut tickets = Vec::new();
+        for stream in 0..4 {
+            let mut packets = vec![wait];
+            if stream == 0 {
+                packets.extend((1..busy).flat_map(open));
+            }
+            packets.extend(message.repeat(count));
+            tickets.push(self.host.submit(stream as u32, &packets)?);
+        }
+        let before = self.at_rest()?;
+        self.host.link().write(gate(0), 1);
+        let after = self.at_rest()?;
+        for stream in busy..4 {
+            self.host.link().write(gate(stream), 1);
+        }
+        for ticket in tickets {
+            self.host.wait(ticket, self.host.bounds().job)?;
+        }
+        self.at_rest()?;
+        Ok(f64::from(after.wrapping_sub(before)))
+    }
+
+    /// Waits until the core sleeps and returns the instructions that it has retired.
     ///
     /// Firmware sets the flag before its last look for work, so the flag alone does not say that it sleeps. It does when
     /// nothing was waiting at that look: the ring is empty and its producer has not moved around the moment in which the
     /// flag was seen. Doorbells are rung by this thread only.
     fn at_rest(&self) -> anyhow::Result<u32> {
         let soc = &self.card.memories().soc;
-        let block = core_block::offset(0);
+        let block = core_block::offset(self.core);
         let end = Instant::now() + REST;
         loop {
             let producer = soc.load_acquire_u32(block + core_block::NOTIFY_PRODUCER)?;
@@ -150,7 +218,7 @@ impl Bench<'_> {
             let flag = soc.load_acquire_u32(block + core_block::WANT_INTERRUPT)?;
             let still = soc.load_acquire_u32(block + core_block::NOTIFY_PRODUCER)? == producer;
             if flag == 1 && still && producer == consumer && doorbells == 0 {
-                return Ok(soc.read_u64(bar0::CONTROL + control::INSTRUCTIONS)? as u32);
+                return Ok(soc.read_u64(bar0::CONTROL + control::INSTRUCTIONS + 8 * self.core as u64)? as u32);
             }
             if Instant::now() >= end {
                 bail!("the firmware did not come to rest within {} s", REST.as_secs());

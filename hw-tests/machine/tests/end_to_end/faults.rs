@@ -9,10 +9,19 @@ use crate::rig::{DEVICE, JOBS, Rig};
 const RESET_DONE: &str = "Successfully finished resetting";
 
 /// The job, and what the driver logs about the error in this order.
-const FAULTS: [(&str, &[&str]); 3] = [
+const FAULTS: [(&str, &[&str]); 12] = [
     ("fault-opcode", &["[\"DMA2_QM\"]", "err cause: CP error due to undefined OPCODE"]),
     ("fault-page", &["[\"MMU_PAGE_FAULT\"]", "MMU page fault on va 0x1010000000000"]),
     ("fault-message", &["[\"DMA0_QM\"]", "err cause: CP AXI LBW error"]),
+    ("fault-lower-opcode", &["[\"DMA2_QM\"]", "err cause: CP error due to undefined OPCODE"]),
+    ("fault-truncated", &["[\"DMA2_QM\"]", "err cause: CP error due to undefined OPCODE"]),
+    ("fault-lower-message", &["[\"DMA2_QM\"]", "err cause: CP AXI LBW error"]),
+    ("fault-fetch", &["[\"DMA2_QM\"]", "err cause: CQ AXI HBW error"]),
+    ("fault-register", &["[\"DMA2_QM\"]", "err cause: CP WRREG0 or WRBULK returned error"]),
+    ("fault-fence-under", &["[\"DMA2_QM\"]", "err cause: FENCE 1 dec under min value and clipped"]),
+    ("fault-fence-over", &["[\"DMA2_QM\"]", "err cause: FENCE 1 inc over max value and clipped"]),
+    ("fault-table", &["[\"DMA2_QM\"]", "err cause: CP AXI HBW error"]),
+    ("fault-stop", &["[\"DMA2_QM\"]", "err cause: CP encountered STOP OPCODE"]),
 ];
 
 /// Microseconds in which a faulty submission must have ended: the grace of 1.5 s before the card asks for a reset, and time
@@ -37,10 +46,11 @@ fn a_fault_reaches_the_driver_ends_its_submission_in_seconds_and_the_next_user_f
             .run(&[JOBS, "--json", "host-hbm:65539", "hbm-host:65539", "hbm-hbm:65539", "streams:100"], 60)
             .unwrap();
     }
-    let story = rig.play(scenario, 300);
+    let story = rig.play(scenario, 600);
 
     story.must_be_flawless();
-    story.must(story.files(&counter) == ["1", "2", "3"], format!("the reset counter was {:?}", story.files(&counter)));
+    let resets: Vec<String> = (1..=FAULTS.len()).map(|number| number.to_string()).collect();
+    story.must(story.files(&counter) == resets, format!("the reset counter was {:?}", story.files(&counter)));
     for (index, (job, _)) in FAULTS.iter().enumerate() {
         let records = story.passed_jobs(2 * index);
         let longest = records.first().and_then(|record| record.latency_us).map_or(f64::MAX, |latency| latency.max);
