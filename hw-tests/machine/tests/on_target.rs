@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use coxswain_abi::cpucp::{opcode, sensor_attribute};
 use coxswain_abi::packet::{self, MB, RB};
 use coxswain_abi::regs::dma_core::commit;
 use coxswain_abi::regs::psoc::{self, err0, sts0};
 use coxswain_abi::soc::{hbm_block, straps};
-use coxswain_card::Fuses;
 use coxswain_card::soc::QueueThread;
+use coxswain_card::{Fuses, Injection};
 use coxswain_core::boot::fit::{Expected, Image, Stage};
 use coxswain_core::boot::trust::Trust;
 use coxswain_host::exercise::exercise;
@@ -229,6 +230,50 @@ fn a_host_that_stopped_half_way_does_not_keep_the_next_one_from_loading() {
     }
     check(&session, host.reset(None));
     check(&session, host.bring_up(&boot_fit.image, &control.image));
+}
+
+/// The sensor packets that are sent: opcode, index, attribute.
+const INPUTS: [(u16, u16, u16); 6] = [
+    (opcode::TEMPERATURE_GET, 0, sensor_attribute::INPUT),
+    (opcode::TEMPERATURE_GET, 1, sensor_attribute::INPUT),
+    (opcode::VOLTAGE_GET, 0, sensor_attribute::INPUT),
+    (opcode::VOLTAGE_GET, 1, sensor_attribute::INPUT),
+    (opcode::CURRENT_GET, 0, sensor_attribute::INPUT),
+    (opcode::POWER_GET, 0, sensor_attribute::POWER_INPUT_MILLIWATT),
+];
+
+fn sensors(host: &mut Host) -> Vec<Option<i64>> {
+    let read =
+        |(opcode, index, attribute)| host.packet(opcode, 0, u32::from(index) | u32::from(attribute) << 16, 0).ok();
+    INPUTS.into_iter().map(read).map(|answer| answer.map(|packet| packet.value.get().cast_signed())).collect()
+}
+
+#[test]
+fn sensor_packets_follow_what_is_injected_and_a_stuck_bus_holds_nothing_up() {
+    let (ready, _one) = ready();
+    let session = start(ready);
+    let card = session.card().unwrap();
+    let inject = |text: &str| card.inject(&Injection::parse_list(text).expect("a list of changes"));
+    let mut host = check(&session, scripted::bring_up(&session, &ready.firmware));
+    assert_eq!(sensors(&mut host), [45_000, 47_000, 12_000, 800, 5_000, 60_000].map(Some));
+    inject("temp1=-5125,temp2=101500,in0=11400,in1=850,curr1=10000");
+    assert_eq!(sensors(&mut host), [-5_125, 101_500, 11_400, 850, 10_000, 114_000].map(Some));
+    inject("silent=0x48,silent=0x40");
+    assert_eq!(sensors(&mut host), [None, Some(101_500), None, Some(850), None, None]);
+    inject("answers=0x48,answers=0x40,stuck=1");
+    let begun = std::time::Instant::now();
+    for _ in 0..20 {
+        assert_eq!(sensors(&mut host), [None; 6]);
+    }
+    assert!(begun.elapsed().as_secs() < 5, "120 packets took {:?}", begun.elapsed());
+    check(&session, scripted::burst(&session, &mut host, 100, 8));
+    inject("stuck=0");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(sensors(&mut host), [-5_125, 101_500, 11_400, 850, 10_000, 114_000].map(Some));
+
+    let (answer, bytes) = check(&session, host.packet_for_data(opcode::EEPROM_DATA_GET, 4096, 0));
+    assert_eq!(answer.value.get(), 256);
+    assert!(bytes.starts_with(b"Coxswain emulated card\0"), "{:?}", String::from_utf8_lossy(&bytes));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use coxswain_abi::soc::straps;
+use coxswain_card::Injection;
 use coxswain_guest::plan::Step;
 use coxswain_machine::logs::run_folder;
 use coxswain_machine::scenario::{ADDED, STATUS};
@@ -104,7 +105,7 @@ fn sensors_make_sense(story: &Story, card: &Value) {
     for (name, low, high) in [
         ("temp1_input", 10e3, 100e3),
         ("temp2_input", 10e3, 100e3),
-        ("in0_input", 44e3, 60e3),
+        ("in0_input", 10.8e3, 13.2e3),
         ("in1_input", 600.0, 1100.0),
         ("curr1_input", 100.0, 10e3),
         ("power1_input", 10e6, 400e6),
@@ -124,6 +125,42 @@ fn sensors_make_sense(story: &Story, card: &Value) {
     story.must((0.9..1.1).contains(&ratio), "power is not voltage times current");
     let reported = card["power"].as_f64().unwrap_or_default() * 1000.0;
     story.must(reported == sensor(story, values, "power1_input"), "the power request and hwmon disagree");
+}
+
+/// The files of hwmon that show inputs, in the order of [`SHOWN`].
+const FILES: [&str; 6] = ["temp1_input", "temp2_input", "in0_input", "in1_input", "curr1_input", "power1_input"];
+/// What is injected before the driver loads, and while it runs; and what hwmon shows then (power in microwatts).
+const SHOWN: [(&str, [f64; 6]); 2] = [
+    ("temp1=33375,temp2=88125,in0=11900,in1=750,curr1=12000", [33_375.0, 88_125.0, 11_900.0, 750.0, 12_000.0, 142.8e6]),
+    ("temp1=-8000,temp2=99500,in0=12500,in1=912,curr1=4000", [-8_000.0, 99_500.0, 12_500.0, 912.0, 4_000.0, 50.0e6]),
+];
+
+#[test]
+fn hwmon_follows_what_the_sensors_see() {
+    let rig = Rig::take();
+    let list = |text: &str| Injection::parse_list(text).expect("a list of changes");
+    let mut scenario = rig.scenario();
+    scenario.load_driver("").unwrap().wait_until_added(30);
+    scenario.run(&[JOBS, "info", "--json"], 30).unwrap();
+    scenario.step(Step::AwaitHost { token: "other values".into(), timeout_s: 30 });
+    scenario.run(&[JOBS, "info", "--json"], 30).unwrap();
+    scenario.unload_driver(60);
+    let config = Config { injections: list(SHOWN[0].0), ..Config::default() };
+    let story = rig.play_along(scenario, 120, config, "other values", |soc| {
+        soc.change_board(|world| list(SHOWN[1].0).into_iter().for_each(|change| change.apply(world)));
+    });
+    story.must_be_flawless();
+    for (program, (_, expected)) in SHOWN.into_iter().enumerate() {
+        let card: Value = serde_json::from_str(story.programs()[program].output)
+            .unwrap_or_else(|error| story.fail(format!("the inventory cannot be read: {error}")));
+        let values = &card["hwmon"][0]["values"];
+        for (file, expected) in FILES.into_iter().zip(expected) {
+            let found = sensor(&story, values, file);
+            // One step of the power monitor is 1.25 mV, 1.25 mA, 31.25 mW.
+            let close = (found - expected).abs() <= expected.abs() * 0.002 + 1.0;
+            story.must(close, format!("{file} is {found}, injected was {expected}"));
+        }
+    }
 }
 
 fn versions_are_those_of_this_build(story: &Story, card: &Value) {

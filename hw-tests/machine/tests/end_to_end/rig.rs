@@ -6,6 +6,7 @@ use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use coxswain_card::Soc;
 use coxswain_guest::jobs::record::{Record, Verdict};
 use coxswain_guest::plan::{Event, Step};
 use coxswain_machine::bench::end_to_end::{self, Extent, Row};
@@ -15,7 +16,7 @@ use coxswain_machine::logs::run_folder::{self as log, RunFolder};
 use coxswain_machine::progress::Progress;
 use coxswain_machine::provision::Options;
 use coxswain_machine::scenario::Scenario;
-use coxswain_machine::session::{Config, GuestOutcome, Session};
+use coxswain_machine::session::{Config, GuestOutcome, Seen, Session};
 
 /// The jobs program of the guest.
 pub const JOBS: &str = "coxswain-jobs";
@@ -80,14 +81,35 @@ impl Rig {
 
     /// The same with other parameters than the default; the firmware is always the good one.
     pub fn play_with(&self, scenario: Scenario<'_>, seconds: u64, config: Config) -> Story {
+        self.play_along(scenario, seconds, config, "", |_| ())
+    }
+
+    /// The same, and `act` changes the card when a step of the scenario waits for its host with this token.
+    pub fn play_along(
+        &self,
+        scenario: Scenario<'_>,
+        seconds: u64,
+        config: Config,
+        token: &str,
+        mut act: impl FnMut(&Soc),
+    ) -> Story {
         let config = Config { firmware: Some(Arc::clone(&self.ingredients.firmware)), ..config };
         let tools = Arc::clone(&self.ingredients.environment.tools);
         let mut session = Session::start(tools, config).unwrap_or_else(|error| panic!("no card: {error:#}"));
         let folder = session.folder().clone();
         let run = scenario.into_run(Some(Duration::from_secs(seconds + BOOT_LIMIT)));
         let guest_started = session.elapsed();
+        let soc = session.card().map(|card| Arc::clone(card.soc()));
+        let mut observer = |seen: Seen<'_>| {
+            if let (Seen::Event(Event::AwaitingHost { token: found, .. }), Some(soc)) = (seen, &soc)
+                && found == token
+            {
+                act(soc);
+            }
+            Ok(())
+        };
         let outcome =
-            session.run(&run, &mut |_| Ok(())).unwrap_or_else(|error| panic!("{error:#}\n{}", where_to_look(&folder)));
+            session.run(&run, &mut observer).unwrap_or_else(|error| panic!("{error:#}\n{}", where_to_look(&folder)));
         let firmware_faults = session.firmware_log().fatal();
         let hbm_stored = session.card().and_then(|card| card.memories().hbm.stored_bytes().ok());
         session.shut_down();
