@@ -157,14 +157,26 @@ impl Board {
     /// Publishes posted writes first. Returns at once when something is waiting. May return without work.
     #[cfg(target_os = "none")]
     pub fn wait_for_work(&mut self, deadline_us: Option<u64>) {
+        self.wait::<false>(deadline_us);
+    }
+
+    /// The same in an image that may keep a trace.
+    #[cfg(target_os = "none")]
+    pub fn wait_for_work_traced(&mut self, deadline_us: Option<u64>) {
+        self.wait::<true>(deadline_us);
+    }
+
+    #[cfg(target_os = "none")]
+    #[inline]
+    fn wait<const TRACED: bool>(&mut self, deadline_us: Option<u64>) {
         if !self.prepare_to_sleep(deadline_us) {
             return;
         }
-        if self.is_tracing() {
+        if TRACED && self.is_tracing() {
             self.record(Event::Sleep);
         }
         crate::timer::sleep(self.wake_time(deadline_us));
-        if self.is_tracing() {
+        if TRACED && self.is_tracing() {
             self.record(Event::Wake);
         }
         self.notifications.disarm_interrupt();

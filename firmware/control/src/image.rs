@@ -53,7 +53,7 @@ fn control_main(boot_info: u64) -> ! {
         match control.step(&mut board) {
             Next::Again => {}
             Next::Sleep(deadline) => {
-                board.wait_for_work(deadline);
+                board.wait_for_work_traced(deadline);
                 if board.take_sweep() {
                     control.sweep(&mut board);
                 }

@@ -75,7 +75,7 @@ fn run(core: usize) -> ! {
     let Some(hand) = (unsafe { hand.as_mut() }) else { el::park() };
     loop {
         if let Some(deadline) = hand.queues.step(&mut hand.board) {
-            hand.board.wait_for_work(deadline);
+            hand.board.wait_for_work_traced(deadline);
             if hand.board.take_sweep() {
                 hand.queues.sweep(&mut hand.board);
             }

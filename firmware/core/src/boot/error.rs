@@ -44,12 +44,12 @@ boot_errors! {
     /// A node or property name is not terminated, or lies outside its block.
     TreeName = 0x0108, "FIT tree is damaged (bad name)";
     /// Something follows the root node.
-    TreeTrailing = 0x0109, "FIT tree is damaged (data after the root node)";
+    TreeTrailing = 0x0109, "FIT tree is damaged (more behind it)";
 
     /// No `/configurations` with a `default` that names one.
     NoConfiguration = 0x0201, "FIT has no default configuration";
     /// The configuration names no image, or one that does not exist.
-    NoImage = 0x0202, "FIT configuration names no existing image";
+    NoImage = 0x0202, "FIT configuration names no image";
     /// A property that must be there is missing or has a wrong length.
     Property = 0x0203, "FIT image lacks a required property";
     /// Not `type = "firmware"`.
@@ -65,7 +65,7 @@ boot_errors! {
     /// No data.
     NoData = 0x0209, "FIT image is empty";
     /// The image does not fit the memory it asks to be loaded to.
-    LoadRange = 0x020A, "FIT load address is outside the permitted memory";
+    LoadRange = 0x020A, "FIT load address is not permitted";
     /// The entry point is outside the image or misaligned.
     EntryPoint = 0x020B, "FIT entry point is outside the image";
     /// No SHA-512 hash.
@@ -84,16 +84,16 @@ boot_errors! {
     /// The signature is not the key's, or not over what the container says.
     BadSignature = 0x0305, "FIT signature does not match (ed25519)";
     /// Older than the card's rollback counter allows.
-    RolledBack = 0x0306, "FIT image is older than the card's rollback counter";
+    RolledBack = 0x0306, "FIT image is older than the card allows";
 
     /// PREP_DESC announced nothing, or more than the stage can take.
-    TransferSize = 0x0401, "announced image size is not acceptable";
+    TransferSize = 0x0401, "announced image size is refused";
     /// DATA_RDY without a PREP_DESC before it.
-    NothingAnnounced = 0x0402, "data ready without an announced transfer";
+    NothingAnnounced = 0x0402, "data ready without a transfer";
     /// EXEC without a verified image or message.
     NothingToExecute = 0x0403, "execute without a verified image";
     /// The transfer region or the descriptor is not card memory: a mistake in the stage's configuration.
-    BadConfiguration = 0x0404, "stage configuration names memory that is not there";
+    BadConfiguration = 0x0404, "stage configuration names no memory";
 }
 
 impl BootError {
