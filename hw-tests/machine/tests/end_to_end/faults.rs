@@ -17,9 +17,9 @@ const FAULTS: [(&str, &[&str]); 12] = [
     ("fault-truncated", &["[\"DMA2_QM\"]", "err cause: CP error due to undefined OPCODE"]),
     ("fault-lower-message", &["[\"DMA2_QM\"]", "err cause: CP AXI LBW error"]),
     ("fault-fetch", &["[\"DMA2_QM\"]", "err cause: CQ AXI HBW error"]),
-    ("fault-register", &["[\"DMA2_QM\"]", "err cause: CP WRREG0 or WRBULK returned error"]),
-    ("fault-fence-under", &["[\"DMA2_QM\"]", "err cause: FENCE 1 dec under min value and clipped"]),
-    ("fault-fence-over", &["[\"DMA2_QM\"]", "err cause: FENCE 1 inc over max value and clipped"]),
+    ("fault-register", &["[\"DMA2_QM\"]", "err cause: CP WRREG32 or WRBULK returned error"]),
+    ("fault-fence-under", &["[\"DMA2_QM\"]", "err cause: FENCE 1 dec"]),
+    ("fault-fence-over", &["[\"DMA2_QM\"]", "err cause: FENCE 1 inc"]),
     ("fault-table", &["[\"DMA2_QM\"]", "err cause: CP AXI HBW error"]),
     ("fault-stop", &["[\"DMA2_QM\"]", "err cause: CP encountered STOP OPCODE"]),
 ];
