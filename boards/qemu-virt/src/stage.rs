@@ -144,20 +144,14 @@ fn command(board: &mut Board, loader: &mut Loader, info: &mut BootInfo, stage: S
 
 /// Copies the verified image to its load address. Returns its entry point; `None` when there is no verified image.
 fn place(loader: &Loader, stage: Stage) -> Option<u64> {
-    let image = match loader.verified() {
-        Ok(image) => image,
-        Err(error) => {
-            defmt::error!("{}: nothing to execute: {=str}", stage, error.text());
-            return None;
-        }
-    };
+    let image = loader.verified().ok()?;
     let end = image.load.checked_add(image.data.len() as u64)?;
     let (start, limit) = match stage {
         Stage::Rom => (BOOTFIT, BOOTFIT + BOOTFIT_SIZE),
         Stage::BootFit | Stage::Control => (CONTROL, CONTROL + CONTROL_SIZE),
     };
+    // The loader has refused anything else; here it is what the copy below relies on.
     if image.load < start || end > limit {
-        defmt::error!("{}: load address {=u64:#x} is outside the region", stage, image.load);
         return None;
     }
     defmt::info!(

@@ -114,16 +114,16 @@ fn log_history(info: &BootInfo, soc: &Soc) {
         info.warm
     );
     if let Some(last) = epitaph::take() {
+        // Of a panic there is no program counter; the third caller is where it was, behind two of the panic machinery.
+        let [_, _, panicked, ..] = last.callers;
         defmt::error!(
-            "ROM: image {=u32} died on core {=u32}: cause {=u32}, syndrome {=u64:#x}, pc {=u64:#x}, address {=u64:#x}, \
-             from {=[?]:#x}",
+            "ROM: image {=u32} died on core {=u32}: cause {=u32}, syndrome {=u64:#x}, at {=u64:#x}, address {=u64:#x}",
             last.image,
             last.core,
             last.cause,
             last.syndrome,
-            last.program_counter,
-            last.address,
-            last.callers.as_slice()
+            last.program_counter | panicked,
+            last.address
         );
     }
 }
@@ -131,6 +131,5 @@ fn log_history(info: &BootInfo, soc: &Soc) {
 /// Reports an error without which nothing can be told to the host, and stops.
 fn stop((error, detail): (&str, u64)) -> ! {
     text!("ROM: stopped: ", error, " ", detail);
-    defmt::error!("ROM: stopped: {=str}", "see the text console");
     el::park()
 }

@@ -90,6 +90,46 @@ fn help_names_every_command() {
 }
 
 #[test]
+fn an_image_is_signed_anew_and_checked_with_a_key_of_ones_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let contents = Contents {
+        stage: Stage::BootFit,
+        binary: &[7; 64],
+        load: 0x1000,
+        entry: 0x1000,
+        version: "1.2",
+        rollback: 3,
+        raise_to: 0,
+    };
+    fs::write(path("a.itb"), image::pack(&contents, &Signer::development().unwrap()).unwrap()).unwrap();
+    // An Ed25519 key as `openssl genpkey` writes it: a fixed header and 32 bytes.
+    let key = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\n-----END PRIVATE KEY-----\n";
+    fs::write(path("own.pem"), key).unwrap();
+    let run = |words: &[&str]| {
+        let output = coxswain(&[&["image"], words].concat()).env_remove("COXSWAIN_SIGNING_KEY").output().unwrap();
+        (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), said(&output)))
+    };
+    let (first, second, own) = (path("a.itb"), path("b.itb"), path("own.pem"));
+    let (code, words) = run(&["verify", &first]);
+    assert!(code == Some(0) && words.contains("good: boot-fit 1.2, rollback version 3"), "{words}");
+    let (code, words) = run(&["verify", &first, "--key", &own]);
+    assert!(code == Some(1) && words.contains("0x0303"), "{words}");
+    let (code, words) = run(&["verify", &first, "--rollback", "4"]);
+    assert!(code == Some(1) && words.contains("0x0306"), "{words}");
+    let (code, words) = run(&["sign", &first, "--key", &own, "--output", &second]);
+    assert_eq!(code, Some(0), "{words}");
+    let (code, words) = run(&["verify", &second, "--key", &own]);
+    assert!(code == Some(0) && words.contains("good"), "{words}");
+    let (code, words) = run(&["list", &second]);
+    assert!(code == Some(0) && words.contains("key-name-hint = \"own\""), "{words}");
+    let (code, words) = run(&["sign", &first, "--key", &first]);
+    assert!(code == Some(1) && words.contains("a.itb"), "{words}");
+    let (code, words) = run(&["pack", &own, "--stage", "control", "-o", &second]);
+    assert!(code == Some(1) && words.contains("cannot be packed"), "{words}");
+}
+
+#[test]
 fn an_image_file_is_listed_and_another_file_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let contents = Contents {

@@ -6,9 +6,9 @@ use coxswain_abi::cpucp::{opcode, sensor_attribute};
 use coxswain_abi::packet::{self, MB, RB};
 use coxswain_abi::regs::dma_core::commit;
 use coxswain_abi::regs::psoc::{self, err0, sts0};
-use coxswain_abi::soc::{hbm_block, straps};
+use coxswain_abi::soc::{core_block, hbm_block, straps};
 use coxswain_card::soc::QueueThread;
-use coxswain_card::{Fuses, Injection};
+use coxswain_card::{Card, Fuses, Injection};
 use coxswain_core::boot::fit::{Expected, Image, Stage};
 use coxswain_core::boot::trust::Trust;
 use coxswain_host::exercise::exercise;
@@ -207,6 +207,24 @@ const HALF_WAY: [&[u32]; 6] = [
     &[0x2800_0000, 0x0800_0000, 0, 0xFFFF_FFFF],
 ];
 
+/// Waits until the firmware has acted on everything that the host has written, and sleeps: a host that comes back does not
+/// come back in the middle of that.
+fn wait_until_asleep(card: &Card) {
+    let soc = &card.memories().soc;
+    let block = core_block::offset(0);
+    let word = |offset| soc.load_acquire_u32(block + offset).expect("the core's block");
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        let producer = word(core_block::NOTIFY_PRODUCER);
+        let empty = producer == word(core_block::NOTIFY_CONSUMER) && word(core_block::WANT_INTERRUPT) == 1;
+        if empty && word(core_block::NOTIFY_PRODUCER) == producer {
+            return;
+        }
+        assert!(std::time::Instant::now() < end, "the firmware does not come to rest");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn a_host_that_stopped_half_way_does_not_keep_the_next_one_from_loading() {
     let (ready, _one) = ready();
@@ -217,6 +235,7 @@ fn a_host_that_stopped_half_way_does_not_keep_the_next_one_from_loading() {
         for word in words {
             host.link().write(psoc::KMD_MSG_TO_CPU, *word);
         }
+        wait_until_asleep(session.card().unwrap());
     }
     check(&session, host.load(&boot_fit.image, &control.image));
     // The same while the boot-fit waits for the control image: a reset takes it back to the ROM.
@@ -227,6 +246,7 @@ fn a_host_that_stopped_half_way_does_not_keep_the_next_one_from_loading() {
         for word in words {
             host.link().write(psoc::KMD_MSG_TO_CPU, *word);
         }
+        wait_until_asleep(session.card().unwrap());
     }
     check(&session, host.reset(None));
     check(&session, host.bring_up(&boot_fit.image, &control.image));
@@ -422,6 +442,16 @@ fn a_bad_control_image_is_refused_and_a_reset_brings_the_card_back() {
         check(&session, host.reset(None));
     }
     check(&session, host.bring_up(&boot_fit.image, &control.image));
+}
+
+/// The ROM is flash that a card cannot grow; the others are what the host has time to send and a stage to check.
+#[test]
+fn every_image_fits_its_bound() {
+    let (ready, _one) = ready();
+    for (stage, kibibytes) in ready.firmware.stages.iter().zip([40, 56, 256]) {
+        let bytes = stage.image.len();
+        assert!(bytes <= kibibytes << 10, "the {} image has {bytes} bytes, more than {kibibytes} KiB", stage.name);
+    }
 }
 
 #[test]
