@@ -23,6 +23,8 @@ use crate::session::{Config, Session};
 
 /// Longest time in which the firmware must come to rest.
 const REST: Duration = Duration::from_secs(60);
+/// Counts of a figure that does not repeat exactly.
+const REPEATED: usize = 9;
 /// Offset in a DMA core's window with unused registers behind it.
 const BULK_TARGET: u16 = 0x400;
 
@@ -86,9 +88,13 @@ fn on_a_queue_core(tools: Arc<Tools>, firmware: &Arc<Firmware>, count: u32) -> a
     let card = session.card().context("the session has no card")?;
     let mut bench = Bench { card, host: &mut host, core: 1 };
     bench.job(&[])?;
-    let cost = bench.per_packet(&packet::msg_long(SRAM_BASE + 0x1000, 1, 0), 64, 512)?;
+    // With several cores in the machine a count is not always exact, even while the others sleep (`decisions.md` 4): the middle
+    // one of several counts.
+    let message = packet::msg_long(SRAM_BASE + 0x1000, 1, 0);
+    let mut costs = (0..REPEATED).map(|_| bench.per_packet(&message, 64, 512)).collect::<anyhow::Result<Vec<_>>>()?;
     session.shut_down();
-    Ok(cost)
+    costs.sort_by(f64::total_cmp);
+    costs.get(REPEATED / 2).copied().context("no count")
 }
 
 /// What a job cost.
