@@ -91,7 +91,7 @@ pub enum State {
     Engine,
     /// An engine barrier.
     Barrier,
-    /// A message barrier.
+    /// A request to the arbiter: earlier messages are on their way.
     Message,
     /// Waits for room in the lower CP's queue.
     LowerQueue,

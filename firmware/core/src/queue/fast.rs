@@ -1,9 +1,9 @@
 //! The frequent packets, executed in a loop over the words on chip: NOP, MSG_LONG, MSG_PROT, MSG_SHORT, WREG_32, FENCE and
 //! LIN_DMA in their plain forms.
 //!
-//! Owns no semantics: a packet with an engine barrier behind the first one, one with a predicate or a time stamp, one that must wait and one that fails end
-//! the loop in front of it, and [`super::cp::execute`] finds out again what is to be done. So the loop holds only what
-//! nearly every packet needs, and its writes go into a run of free entries that is taken once ([`Burst`]).
+//! Owns no semantics: a packet with an engine barrier behind the first one, one with a predicate or a time stamp, one that must
+//! wait and one that fails end the loop in front of it, and [`super::cp::execute`] finds out again what is to be done. So the
+//! loop holds only what nearly every packet needs, and its writes go into a run of free entries that is taken once ([`Burst`]).
 
 use coxswain_abi::packet::{EB, Header, opcode};
 use coxswain_abi::regs::CFG_BASE;

@@ -34,7 +34,7 @@ pub(super) struct Qman {
     pub(super) touched: u8,
     /// Bit per stream that waits for its engine.
     engine_waiters: u8,
-    /// Bit per stream that waits for a message barrier: it will go on without anybody's doing.
+    /// Bit per stream whose request waits for earlier messages: it will go on without anybody's doing.
     settling: u8,
     /// Number after that of the stream that ran last, 0..=5.
     cursor: usize,

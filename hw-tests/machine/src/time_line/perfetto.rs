@@ -153,7 +153,7 @@ fn reason(state: State) -> Option<String> {
         State::Fence { id, target } => format!("waits: fence {id} >= {target}"),
         State::Engine => "waits: engine full".into(),
         State::Barrier => "waits: engine barrier".into(),
-        State::Message => "waits: message barrier".into(),
+        State::Message => "waits: earlier messages".into(),
         State::LowerQueue => "waits: lower CP full".into(),
         State::Arbiter => "waits: arbiter".into(),
         State::Timers => "waits: timers full".into(),
